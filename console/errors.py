@@ -1,0 +1,135 @@
+"""Error families and codes: every failure an operator can meet has a stable code and a remedy.
+
+A kind of error is declared once, near the code that raises it, with :func:`code`; calling the kind
+makes the exception::
+
+    FULL = code("disk.full", WorldError, N_("{place} is full."), N_("Free {need} and try again."))
+    raise FULL(place="/data", need="3 GiB")
+
+Callers catch a family, never a list of codes. Log and audit keep code and parameters; front ends
+render the text in the reader's language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from console.i18n import N_, tr
+
+EXIT_DONE, EXIT_BAD_VERDICT, EXIT_USAGE, EXIT_FAILED, EXIT_DENIED, EXIT_CANCELLED = 0, 1, 2, 3, 4, 130
+"""The exit codes of the program; `contract` of the command line."""
+
+_CODE_FORM = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+")
+_KINDS: dict[str, ErrorKind] = {}
+
+
+class Cancelled(BaseException):
+    """The operator stopped the job. Not an error, so no broad ``except Exception`` can swallow it."""
+
+
+class SealiftError(Exception):
+    """Base of the families. Raise one through its :class:`ErrorKind`, never directly.
+
+    Attributes:
+        code: stable dotted word, such as ``ssh.host-key-changed``.
+        params: what the message speaks of; JSON values, never a secret.
+        retryable: whether the same call may succeed later without a change by the operator.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, kind: ErrorKind, params: Mapping[str, Any]):
+        self.kind, self.params = kind, dict(params)
+        self.code, self.retryable = kind.code, kind.retryable
+        super().__init__(self.message())
+
+    def message(self, lang: str = "en") -> str:
+        """What happened, in the reader's language, with control characters made visible."""
+        return tr(self.kind.message, lang, **{k: shown(v) for k, v in self.params.items()})
+
+    def remedy(self, lang: str = "en") -> str:
+        """What to do next."""
+        return tr(self.kind.remedy, lang, **{k: shown(v) for k, v in self.params.items()})
+
+    def as_dict(self, lang: str = "en") -> dict[str, Any]:
+        """The ``error`` object of the JSON interface."""
+        return {"code": self.code, "message": self.message(lang), "remedy": self.remedy(lang),
+                "retryable": self.retryable, "details": self.params}
+
+
+class WorldError(SealiftError):
+    """The world is in the way: network, disk, rights on a server, a missing tool."""
+
+
+class InputError(SealiftError):
+    """What was given is wrong: a malformed file, a bad option, a value out of range."""
+
+
+class UsageError(InputError):
+    """The command line itself is wrong."""
+
+    exit_code = EXIT_USAGE
+
+
+class VerdictError(SealiftError):
+    """Done, and the verdict is bad: a signature refused, a log tampered with."""
+
+    exit_code = EXIT_BAD_VERDICT
+
+
+class DeniedError(SealiftError):
+    """Role, approval or policy does not allow it."""
+
+    exit_code = EXIT_DENIED
+
+
+class BugError(SealiftError):
+    """We have a bug: an internal promise was broken."""
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """One declared error. Message and remedy are templates with ``{named}`` fields."""
+
+    code: str
+    family: type[SealiftError]
+    message: str
+    remedy: str
+    retryable: bool = False
+
+    def __call__(self, **params: Any) -> SealiftError:
+        return self.family(self, params)
+
+
+def code(name: str, family: type[SealiftError], message: str, remedy: str, *, retryable: bool = False) -> ErrorKind:
+    """Declare an error kind; codes are unique over the whole program.
+
+    Raises:
+        ValueError: the code is malformed or taken by another declaration.
+    """
+    if not _CODE_FORM.fullmatch(name):
+        raise ValueError(f"malformed error code {name!r}")
+    kind = ErrorKind(name, family, message, remedy, retryable)
+    if _KINDS.setdefault(name, kind) != kind:
+        raise ValueError(f"error code {name!r} is declared twice")
+    return kind
+
+
+def declared() -> dict[str, ErrorKind]:
+    """All kinds declared by the modules imported so far, by code."""
+    return dict(sorted(_KINDS.items()))
+
+
+def shown(value: Any, limit: int = 2000) -> Any:
+    """Hostile text made fit to show: control and bidi characters escaped, length limited."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+INTERNAL = code("internal.bug", BugError, N_("Sealift met a condition that it should not have: {what}."),
+                N_("Save a crash report from the Help menu and send it to whoever supports this installation."))
