@@ -1,0 +1,419 @@
+"""``amd-smi`` 23 to 27 as text, JSON, CSV and table; ``rocminfo``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from console.accelerators.nvidia_query import Node
+from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, whole
+
+
+def _tree(page: Page) -> Node:
+    """Entries by indentation, ``KEY: value``."""
+    root = Node("", None, 0)
+    stack: list[tuple[int, Node]] = [(-1, root)]
+    for index, line in page.numbered():
+        text = line.strip()
+        if not text:
+            continue
+        indent = len(line) - len(line.lstrip())
+        key, mark, value = text.partition(":")
+        node = Node(key.strip(), (value.strip() or None) if mark else None, index)
+        while stack[-1][0] >= indent:
+            stack.pop()
+        stack[-1][1].children.append(node)
+        stack.append((indent, node))
+    return root
+
+
+class _Entry:
+    """One GPU's answer: the same look-ups over text and JSON."""
+
+    def __init__(self, page: Page, index: int, source: Node | dict[str, Any]):
+        self.page, self.index, self._source = page, index, source
+
+    def text(self, *path: str) -> str | None:
+        """The value as printed; ``{"value": 3, "unit": "W"}`` as ``3 W``."""
+        if isinstance(self._source, Node):
+            node = self._source.get(*path)
+            return shown(node.value) if node is not None else None
+        here: Any = self._source
+        for step in path:
+            here = here.get(step) if isinstance(here, dict) else None
+        if isinstance(here, dict) and "value" in here:
+            here = None if shown(str(here["value"])) is None else f"{here['value']} {here.get('unit', '')}"
+        return None if here is None or isinstance(here, dict | list) else shown(str(here))
+
+    def amount(self, unit: str, *path: str) -> int | float | None:
+        """A number of ``unit`` (a pattern); sizes come as MiB."""
+        return _amount(self.page, self._line(path), self.text(*path), unit)
+
+    def count(self, *path: str) -> int | None:
+        """A whole number."""
+        text = self.text(*path)
+        if text is not None and whole(text) is None:
+            self.page.fail(self._line(path), "not a whole number")
+        return whole(text)
+
+    def below(self, *path: str) -> dict[str, str]:
+        """The values of a section by their names in lower case."""
+        if isinstance(self._source, Node):
+            node = self._source.get(*path)
+            return {c.name.lower(): c.value for c in node.children if shown(c.value)} if node is not None else {}
+        here: Any = self._source
+        for step in path:
+            here = here.get(step) if isinstance(here, dict) else None
+        return {k.lower(): str(v) for k, v in here.items() if shown(str(v))} if isinstance(here, dict) else {}
+
+    def _line(self, path: tuple[str, ...]) -> int:
+        node = self._source.get(*path) if isinstance(self._source, Node) else None
+        return node.line if node is not None else 0
+
+
+_SIZE = r"[KMGT]i?B|B"
+
+
+def _amount(page: Page, line: int, text: str | None, unit: str) -> int | float | None:
+    if shown(text) is None:
+        return None
+    match = re.fullmatch(rf"(-?\d{{1,18}}(?:\.\d{{1,6}})?) ?({unit})", text)
+    if not match:
+        page.fail(line, f"{text[:40]!r} is not a reading")
+    value = number(match[1])
+    return mib(value, match[2]) if unit == _SIZE else value
+
+
+def _entries(page: Page, as_json: bool) -> Iterator[_Entry]:
+    if not as_json:
+        if not page.ended and page.lines and ":" in page.lines[-1]:
+            page.fail(len(page.lines) - 1, "the page is cut off")
+        for node in _tree(page).all("GPU"):
+            index = whole(node.value)
+            if index is None:
+                page.fail(node.line, "the GPU has no number")
+            yield _Entry(page, index, node)
+        return
+    value = strict_json(page.text, page)
+    value = value.get("gpu_data", value.get("gpus")) if isinstance(value, dict) else value
+    if not isinstance(value, list):
+        page.fail(0, "the JSON is not a list of GPUs")
+    for entry in value:
+        if not isinstance(entry, dict) or not isinstance(entry.get("gpu"), int):
+            if isinstance(entry, dict) and "cpu" in entry:
+                continue
+            page.fail(0, "an entry of the JSON has no number of a GPU")
+        yield _Entry(page, entry["gpu"], entry)
+
+
+def _devices(page: Page, as_json: bool, read: Any) -> tuple[list[dict[str, Any]], list[_Entry]]:
+    entries = list(_entries(page, as_json))
+    if not entries:
+        page.empty()
+    return [drop_none({"index": entry.index} | read(entry)) for entry in entries], entries
+
+
+def parse_list(page: Page, as_json: bool) -> dict[str, Any]:
+    """``amd-smi list``."""
+    devices, _ = _devices(page, as_json, lambda e: {
+        "bus_id": e.text("bdf"), "uuid": e.text("uuid"), "kfd_id": e.count("kfd_id"), "node_id": e.count("node_id"),
+        "partition_id": e.count("partition_id")})
+    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
+        page.fail(len(page.lines) - 1, "the last device is cut off")
+    return {"device_count": len(devices), "devices": devices}
+
+
+def _static(entry: _Entry) -> dict[str, Any]:
+    partition: dict[str, Any] = entry.below("partition")
+    partition = {name: text if whole(text) is None else whole(text) for name, text in partition.items()}
+    return {"name": entry.text("asic", "market_name") or entry.text("board", "product_name"),
+            "device_id": entry.text("asic", "device_id"), "gfx_version": entry.text("asic", "target_graphics_version"),
+            "bus_id": entry.text("bus", "bdf"), "memory_total_mib": entry.amount(_SIZE, "vram", "size"),
+            "vram_type": entry.text("vram", "type"), "partition": partition or None}
+
+
+def numa_nodes(page: Page) -> dict[int, int]:
+    """The NUMA node of each device of ``amd-smi static --json`` that tells one."""
+    told = {entry.index: entry.count("numa", "node") for entry in _entries(page, True)}
+    return {index: node for index, node in told.items() if node is not None}
+
+
+def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
+    """``amd-smi static``."""
+    devices, entries = _devices(page, as_json, _static)
+    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
+        page.fail(len(page.lines) - 1, "the last device is cut off")
+    driver = next((e.text("driver", "version") for e in entries if e.text("driver", "version")), None)
+    return drop_none({"device_count": len(devices), "devices": devices, "driver_version": driver})
+
+
+def _metric(entry: _Entry) -> dict[str, Any]:
+    celsius = r"[°\ufffd]?C"
+    edge, junction = entry.amount(celsius, "temperature", "edge"), entry.amount(celsius, "temperature", "hotspot")
+    return {"power_w": entry.amount("W", "power", "socket_power"),
+            "temperature_c": junction if edge is None else edge,
+            "temperature_sensor": "edge" if edge is not None else "junction" if junction is not None else None,
+            "memory_temperature_c": entry.amount(celsius, "temperature", "mem"),
+            "gpu_percent": entry.amount("%", "usage", "gfx_activity"),
+            "memory_total_mib": entry.amount(_SIZE, "mem_usage", "total_vram"),
+            "memory_used_mib": entry.amount(_SIZE, "mem_usage", "used_vram")}
+
+
+def parse_metric(page: Page, as_json: bool) -> dict[str, Any]:
+    """``amd-smi metric``."""
+    devices, _ = _devices(page, as_json, _metric)
+    return {"device_count": len(devices), "devices": devices}
+
+
+def ecc_counts(page: Page) -> dict[int, dict[str, int]]:
+    """The error counts of ``amd-smi metric --json`` by device; empty for devices that tell none."""
+    names = {"total_correctable_count": "correctable_total", "total_uncorrectable_count": "uncorrectable_total",
+             "total_deferred_count": "deferred_total"}
+    return {entry.index: drop_none({ours: entry.count("ecc", theirs) for theirs, ours in names.items()})
+            for entry in _entries(page, True)}
+
+
+# --- monitor, version, process -----------------------------------------------------------------------------------
+
+_CELSIUS = r"[°\ufffd]?C"
+_MONITOR = {"POWER": ("power_w", "W"), "GPU_TEMP": ("temperature_c", _CELSIUS), "GPU_T": ("temperature_c", _CELSIUS),
+            "MEM_TEMP": ("memory_temperature_c", _CELSIUS), "MEM_T": ("memory_temperature_c", _CELSIUS),
+            "GFX_UTIL": ("gpu_percent", "%"), "GFX%": ("gpu_percent", "%"), "VRAM_USED": ("memory_used_mib", _SIZE),
+            "VRAM_TOTAL": ("memory_total_mib", _SIZE)}
+_READING = re.compile(r"N/A|[\d./\-]+(?: ?(?:[°\ufffd]?C|%|[KMG]?Hz|[KMGT]i?B(?:/s)?|W|m?V))?|\S+")
+
+
+def parse_monitor(page: Page) -> dict[str, Any]:
+    """``amd-smi monitor``, with ``amd-smi version`` ahead or without."""
+    start = next((n for n, line in page.numbered() if line.split()[:1] == ["GPU"]), None)
+    if start is None:
+        page.empty()
+    if not page.ended:
+        page.fail(len(page.lines) - 1, "the page is cut off")
+    titles, devices = page.lines[start].split(), []
+    for index, line in page.numbered(start + 1):
+        cells = re.split(r"\s{2,}", line.strip())
+        cells = cells if len(cells) == len(titles) else _READING.findall(line)
+        if not line.strip():
+            break
+        if len(cells) != len(titles) or whole(cells[0]) is None:
+            page.fail(index, "the row does not fit its header")
+        devices.append(_monitored(page, index, dict(zip(titles, cells, strict=True))))
+    unique = {device["index"]: device for device in reversed(devices)}
+    devices = [unique[index] for index in sorted(unique)]
+    version = parse_version(page) if "AMDSMI Tool" in page.text else {}
+    return version | {"device_count": len(devices), "devices": devices}
+
+
+def _monitored(page: Page, index: int, cells: dict[str, str]) -> dict[str, Any]:
+    device: dict[str, Any] = {"index": whole(cells["GPU"])}
+    for title, (key, unit) in _MONITOR.items():
+        if title in cells:
+            device[key] = _amount(page, index, cells[title], unit)
+    usage = re.fullmatch(r"([\d.]+)/([\d.]+) ?([KMGT]i?B)", cells.get("VRAM_USAGE", ""))
+    if usage:
+        device["memory_used_mib"] = mib(number(usage[1]), usage[3])
+        device["memory_total_mib"] = mib(number(usage[2]), usage[3])
+    return drop_none(device)
+
+
+_CSV = {"gpu": "index", "power_usage": "power_w", "socket_power": "power_w", "hotspot_temperature": "temperature_c",
+        "memory_temperature": "memory_temperature_c", "gfx": "gpu_percent", "gfx_activity": "gpu_percent",
+        "vram_used": "memory_used_mib", "vram_total": "memory_total_mib", "gpu_bdf": "bus_id", "bdf": "bus_id",
+        "gpu_uuid": "uuid", "uuid": "uuid", "kfd_id": "kfd_id", "node_id": "node_id", "partition_id": "partition_id",
+        "market_name": "name", "device_id": "device_id", "target_graphics_version": "gfx_version",
+        "size": "memory_total_mib"}
+_TEXTS = ("bus_id", "uuid", "name", "device_id", "gfx_version")
+
+
+def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
+    rows = [(n, line) for n, line in page.numbered() if line.strip()]
+    titles = [cell.strip() for cell in rows[0][1].split(",")] if rows else []
+    if titles[:1] != ["gpu"]:
+        page.empty()
+    for index, line in rows[1:]:
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != len(titles):
+            page.fail(index, "the row does not have as many fields as the heading")
+        yield index, dict(zip(titles, cells, strict=True))
+
+
+def parse_csv(page: Page) -> dict[str, Any]:
+    """``amd-smi list|static|metric|monitor --csv``; sizes are MB there."""
+    devices = []
+    for index, row in _csv(page):
+        device: dict[str, Any] = {}
+        for title, key in _CSV.items():
+            if title in row and device.get(key) is None:
+                text = shown(row[title])
+                device[key] = text if key in _TEXTS else number((text or "").split(" ")[0])
+                if text is not None and device[key] is None:
+                    page.fail(index, f"{title} is not a number")
+        devices.append(drop_none(device))
+    if not devices:
+        page.empty()
+    return {"device_count": len(devices), "devices": devices}
+
+
+def parse_version(page: Page) -> dict[str, Any]:
+    """``amd-smi version``."""
+    line = next((line for _, line in page.numbered() if "AMDSMI Tool:" in line), None)
+    if line is None:
+        page.empty()
+    if page.lines[-1] == line:
+        page.whole()
+    said = dict(part.partition(":")[::2] for part in line.split("|"))
+    said = {key.strip().lower(): shown(value) for key, value in said.items()}
+    return drop_none({"tool_version": said.get("amdsmi tool"), "library_version": said.get("amdsmi library version"),
+                      "rocm_version": said.get("rocm version"), "driver_version": said.get("amdgpu version")})
+
+
+def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:
+    """``amd-smi process``."""
+    if as_csv:
+        rows = list(_csv(page))
+        found = [{"gpu": whole(row["gpu"]), "pid": whole(row.get("pid")), "name": shown(row.get("name")),
+                  "vram_bytes": whole(row.get("vram_mem"))} for _, row in rows if shown(row.get("pid"))]
+        return {"device_count": len({row["gpu"] for _, row in rows}), "processes": found}
+    entries = list(_entries(page, as_json))
+    if not entries:
+        page.empty()
+    found = [process for entry in entries for process in _running(page, entry, as_json)]
+    return {"device_count": len(entries), "processes": found}
+
+
+def _running(page: Page, entry: _Entry, as_json: bool) -> Iterator[dict[str, Any]]:
+    source = entry._source
+    if as_json:
+        listed = source.get("process_list", []) if isinstance(source, dict) else []
+        infos: list[Any] = [item.get("process_info") for item in listed if isinstance(item, dict)]
+        infos = [info for info in infos if isinstance(info, dict)]
+    else:
+        infos = [node for node in source.all("PROCESS_INFO") if node.children] if isinstance(source, Node) else []
+    for info in infos:
+        inner = _Entry(page, entry.index, info)
+        used = inner.amount(_SIZE, "memory_usage", "vram_mem")
+        yield {"gpu": entry.index, "pid": inner.count("pid"), "name": inner.text("name"),
+               "vram_bytes": None if used is None else round(used * 1048576)}
+
+
+# --- the table of ROCm 7 -----------------------------------------------------------------------------------------
+
+
+def parse_table(page: Page) -> dict[str, Any]:
+    """``amd-smi`` without arguments, from ROCm 7 on: two rows a device."""
+    start = next((n for n, line in page.numbered() if re.match(r"\s*\|\s*AMD-SMI\s", line)), None)
+    if start is None:
+        page.empty()
+    found, first = _table_versions(page, start)
+    devices, rows = [], []
+    for index, line in page.numbered(first):
+        text = line.strip()
+        if re.fullmatch(r"[+|][-=+|]{10,}[+|]", text):
+            if rows and "=" not in text:
+                devices.append(_table_device(page, rows))
+            rows = []
+            if text.startswith("+"):
+                break
+        elif text.startswith("|") and text.endswith("|") and text.count("|") == 3:
+            rows.append((index, text[1:-1].split("|")))
+        else:
+            page.fail(index, "the row does not have the header's form")
+    else:
+        page.fail(len(page.lines) - 1, "the table is cut off")
+    if not devices:
+        page.fail(start, "the table has no device rows")
+    return found | {"device_count": len(devices), "devices": devices}
+
+
+def _table_versions(page: Page, start: int) -> tuple[dict[str, Any], int]:
+    first = next((n for n, line in page.numbered(start) if re.search(r"\|\s*BDF\s", line)), None)
+    if first is None or "GPU-Name" not in page.lines[first] or "Mem-Usage" not in "".join(page.lines[first:first + 2]):
+        page.fail(start, "the header is not known")
+    head = "\n".join(page.lines[start:first])
+    found = {"tool_version": r"AMD-SMI\s+(\S+)", "driver_version": r"amdgpu version:\s*(\S+)",
+             "rocm_version": r"ROCm version:\s*(\S+)"}
+    matches = {key: re.search(pattern, head, re.IGNORECASE) for key, pattern in found.items()}
+    return {key: shown(match[1]) for key, match in matches.items() if match}, first
+
+
+def _table_device(page: Page, rows: list[tuple[int, list[str]]]) -> dict[str, Any]:
+    if len(rows) != 2:
+        page.fail(rows[0][0], "a device has other than two rows")
+    (line, upper), (below, lower) = rows
+    name = re.fullmatch(r"\s*([0-9A-Fa-f:.]{7,16})\s+(\S.*?)\s*", upper[0][:200])
+    usage = re.fullmatch(r"(N/A|[\d.]+ %)\s+(N/A|[\d.]+ [°\ufffd]?C)\s+(\S+)\s+(N/A|[\d.]+)/(\S+) W", upper[1].strip())
+    ids = lower[0].split()
+    memory = re.fullmatch(r"(N/A|[\d.]+ %)\s+(N/A|[\d.]+ %)\s+([\d.]+|N/A)/([\d.]+|N/A) ([KMGT]i?B)", lower[1].strip())
+    if not name or not usage or not memory or not ids or whole(ids[0]) is None:
+        page.fail(below if name and usage else line, "the row of a device is not readable")
+    return drop_none({
+        "index": whole(ids[0]), "name": shown(name[2]), "bus_id": name[1],
+        "temperature_c": number(usage[2].split(" ")[0]), "power_w": number(usage[4]),
+        "gpu_percent": number(memory[1].split(" ")[0]), "partitions": shown(ids[-1]) if len(ids) > 1 else None,
+        "memory_used_mib": mib(number(memory[3]), memory[5]), "memory_total_mib": mib(number(memory[4]), memory[5])})
+
+
+# --- topology ----------------------------------------------------------------------------------------------------
+
+
+def parse_topology(page: Page) -> dict[str, Any]:
+    """``amd-smi topology`` as text."""
+    wanted = {"WEIGHT TABLE": "weights", "HOPS TABLE": "hops", "LINK TYPE TABLE": "links"}
+    topology: dict[str, Any] = {}
+    kind, names = None, []
+    for index, line in page.numbered():
+        words = line.split()
+        title = line.strip().rstrip(":")
+        if line.strip().endswith("TABLE:") or not words:
+            kind, names = wanted.get(title), []
+        elif kind and not names:
+            names = words
+            topology[kind] = {}
+        elif kind:
+            if len(words) != len(names) + 1 or words[0] not in names:
+                page.fail(index, "the row of the matrix does not fit its header")
+            cells = [word if kind == "links" else number(word) for word in words[1:]]
+            topology[kind][words[0]] = dict(zip(names, cells, strict=True))
+    if not topology:
+        page.empty()
+    devices = list(next(iter(topology.values())))
+    return {"device_count": len(devices), "topology": {"devices": devices} | topology}
+
+
+# --- rocminfo ----------------------------------------------------------------------------------------------------
+
+
+def parse_rocminfo(page: Page) -> dict[str, Any]:
+    """``rocminfo``: the agents that are GPUs or DCUs."""
+    runtime = re.search(r"^Runtime Version:\s*(\S+)", page.text, re.MULTILINE)
+    starts = [n for n, line in page.numbered() if re.fullmatch(r"Agent \d{1,4}", line.strip())]
+    if not starts:
+        page.empty()
+    blocks = [page.lines[a:b] for a, b in zip(starts, [*starts[1:], len(page.lines)], strict=True)]
+    if "*** Done ***" not in page.text:
+        page.fail(len(page.lines) - 1, "the last agent is cut off")
+    agents = [agent for agent in (_agent(page, lines) for lines in blocks) if agent]
+    devices = [{"index": index} | agent for index, agent in enumerate(agents)]
+    return {"device_count": len(devices), "devices": devices, "hsa_runtime_version": runtime[1] if runtime else None}
+
+
+def _agent(page: Page, lines: list[str]) -> dict[str, Any] | None:
+    said: dict[str, str] = {}
+    memory, coarse = None, False
+    for line in lines:
+        key, mark, value = line.strip().partition(":")
+        if mark:
+            said.setdefault(key, value.strip())
+        if key == "Segment":
+            coarse = bool(re.search(r"GLOBAL.*FLAGS:.*\bCOARSE GRAINED", value))
+        elif key == "Size" and coarse and memory is None:
+            size = re.match(r"\s*(\d{1,18})\s*(?:\(0x[0-9a-fA-F]+\))?\s*KB", value)
+            memory = mib(int(size[1]), "KB") if size else None
+    if said.get("Device Type") not in ("GPU", "DCU"):
+        return None
+    units = re.match(r"\d{1,6}", said.get("Compute Unit", ""))
+    return drop_none({"name": shown(said.get("Marketing Name")), "gfx_version": shown(said.get("Name")),
+                      "uuid": shown(said.get("Uuid")), "node": whole(re.split(r"\(", said.get("Node", ""))[0]),
+                      "compute_units": int(units[0]) if units else None, "memory_total_mib": memory})

@@ -1,0 +1,286 @@
+"""Pages of keys and values: ``npu-smi info -t/-l/-m``, ``hccn_tool``, version files of driver, firmware and CANN."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from console.facts.grammar import Page, number, pairs, shown, whole
+
+_DEVID = re.compile(r"\[devid (\d{1,4})\]\s?(.*)")
+
+
+def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
+    """Runs of (line, key, value) between blank lines; a key without text continues the value before it."""
+    block: list[tuple[int, str, str]] = []
+    for index, line in page.numbered():
+        if not line.strip():
+            if block:
+                yield block
+            block = []
+            continue
+        key, mark, value = line.partition(":")
+        if not mark:
+            page.fail(index, "neither a key nor a value")
+        block.append((index, key.strip(), value.strip()))
+    if block:
+        yield block
+
+
+def parse_fields(page: Page) -> dict[str, Any]:
+    """A page of ``key : value`` lines: ``fields``, or ``records`` where a key comes again.
+
+    Raises:
+        InputError: ``inventory.unreadable-output`` for a line that is neither.
+    """
+    page.whole()
+    parts: list[dict[str, list[str]]] = []
+    latest: list[str] | None = None
+    for block in _blocks(page):
+        record: dict[str, list[str]] = {}
+        for index, key, value in block:
+            if key == "":
+                if latest is None:
+                    page.fail(index, "a value without a key")
+                latest.append(value)
+                continue
+            if key in record:
+                parts.append(record)
+                record = {}
+            latest = record[key] = [value]
+        if record:
+            parts.append(record)
+    records = [{key: "\n".join(values) for key, values in record.items()} for record in parts]
+    if not records:
+        page.empty()
+    keys = [key for record in records for key in record]
+    if len(set(keys)) == len(keys):
+        merged = {key: value for record in records for key, value in record.items()}
+        return {"fields": merged} | _meaning(page, [merged])
+    return {"records": records} | _meaning(page, records)
+
+
+def _meaning(page: Page, records: list[dict[str, str]]) -> dict[str, Any]:
+    """What the keys say in words of the common schema; the first of several values."""
+    def first(*names: str) -> str | None:
+        return next((shown(r[name]) for r in records for name in names if shown(r.get(name))), None)
+
+    found: dict[str, Any] = {
+        "npu_id": whole(first("NPU ID")), "bus_id": first("PCIe Bus Info"),
+        "name": next((r["Chip Name"] for r in records if (shown(r.get("Chip Name")) or "mcu").lower() != "mcu"), None),
+        "driver_version": first("Software Version", "Driver Version"), "firmware_version": first("Firmware Version"),
+        "hbm_total_mib": number(first("HBM Capacity(MB)")), "ddr_total_mib": number(first("DDR Capacity(MB)")),
+        "temperature_c": number(first("Temperature(C)", "Temperature (C)", "NPU Temperature (C)",
+                                      "NPU Temperature(C)")),
+        "power_w": number(first("NPU Real-time Power(W)", "Power Dissipation(W)", "Real-time Power(W)", "Power(W)")),
+        "health": first("Health Status", "Health")}
+    found = {key: value for key, value in found.items() if value is not None}
+    if isinstance(found.get("power_w"), int):
+        found["power_w"] = float(found["power_w"])
+    codes = [r["Error Code"] for r in records if "Error Code" in r]
+    if codes:
+        found["error_codes"] = [word for text in codes for word in re.split(r"[\s,]+", text) if shown(word)]
+    return found
+
+
+def parse_list(page: Page) -> dict[str, Any]:
+    """``npu-smi info -l``."""
+    page.whole()
+    devices: list[dict[str, Any]] = []
+    total = None
+    for block in _blocks(page):
+        for index, key, value in block:
+            if key in ("Total Count", "Card Count"):
+                total = whole(value)
+            elif key in ("NPU ID", "Card ID"):
+                devices.append({"index": whole(value)})
+                if devices[-1]["index"] is None:
+                    page.fail(index, "the number of the card is not a number")
+            elif devices:
+                into = {"Chip Count": "chip_count", "Product Name": "product_name", "Serial Number": "serial"}.get(key)
+                if into:
+                    devices[-1][into] = whole(value) if into == "chip_count" else shown(value)
+            else:
+                page.fail(index, "a value ahead of the first card")
+    if total is None and not devices:
+        page.empty()
+    if total is not None and total != len(devices):
+        page.fail(len(page.lines) - 1, f"{total} cards are announced and {len(devices)} listed")
+    return {"device_count": len(devices), "devices": devices}
+
+
+_MAP = {"NPU ID": "index", "Card ID": "index", "Slot ID": "slot_id", "Chip ID": "chip", "Device ID": "chip",
+        "Chip Logic ID": "logic_id", "Chip Phy-ID": "phy_id", "Chip Physical ID": "phy_id", "Chip Name": "name"}
+
+
+def parse_map(page: Page) -> dict[str, Any]:
+    """``npu-smi info -m``."""
+    page.whole()
+    rows = [(index, re.split(r"\s{2,}|\t", line.strip())) for index, line in page.numbered() if line.strip()]
+    if not rows or "Chip Name" not in rows[0][1]:
+        page.empty()
+    titles, devices, mcu = rows[0][1], [], []
+    for index, cells in rows[1:]:
+        if len(cells) != len(titles):
+            page.fail(index, "the row does not fit its header")
+        row: dict[str, Any] = {}
+        for title, cell in zip(titles, cells, strict=True):
+            key = _MAP.get(title)
+            if key:
+                row[key] = cell if key == "name" else whole(cell)
+                if key != "name" and row[key] is None and shown(cell) is not None:
+                    page.fail(index, f"{title} is not a number")
+        (mcu if str(row.get("name")).lower() == "mcu" else devices).append(row)
+    return {"device_count": len(devices), "devices": devices, "mcu_rows": mcu}
+
+
+# --- hccn_tool ---------------------------------------------------------------------------------------------------
+
+
+def parse_hccn(page: Page, option: str) -> dict[str, Any]:
+    """``hccn_tool -i N -<option> -g``."""
+    page.whole()
+    if option in ("link_stat", "hw_stats", "route", "ping", "hccs_ping"):
+        reader = {"link_stat": _link_stat, "hw_stats": _hw_stats, "route": _route}.get(option, _ping)
+        return reader(page)
+    calls = [n for n, line in page.numbered() if re.search(r"hccn_tool\s.*-i\s+\S+.*-ip\b", line[:300])]
+    if option == "ip" and (calls or sum(line.startswith("ipaddr:") for line in page.lines) > 1):
+        return _addresses(page)
+    return _hccn_fields(page)
+
+
+def _hccn_fields(page: Page) -> dict[str, Any]:
+    """Keys and values; headings (nothing behind the colon) and ``[devid N]`` marks are left out."""
+    devices, lines = set(), []
+    for index, line in page.numbered():
+        mark = _DEVID.match(line.strip()) if len(line) < 2000 else None
+        if mark:
+            devices.add(int(mark[1]))
+        text = mark[2] if mark else line
+        if not text.strip() or text.rstrip().endswith(":"):
+            lines.append("")
+        elif ":" not in text:
+            page.fail(index, "neither a key nor a value")
+        else:
+            lines.append(text)
+    inner = Page("\n".join(lines) + "\n", page.tool)
+    if not any(lines):
+        page.empty()
+    found = parse_fields(inner)
+    return found | ({"device": devices.pop()} if len(devices) == 1 else {})
+
+
+def _addresses(page: Page) -> dict[str, Any]:
+    devices: list[dict[str, Any]] = []
+    named = None
+    for index, line in page.numbered():
+        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)", line[:300])
+        key, mark, value = line.partition(":")
+        if call:
+            named = whole(call[1])
+        elif key.strip() in ("ipaddr", "ipaddr6"):
+            devices.append({"index": len(devices) if named is None else named, "ip": value.strip()})
+            named = None
+        elif key.strip() in ("netmask", "prefix") and devices:
+            devices[-1]["netmask"] = value.strip()
+        elif line.strip():
+            page.fail(index, "this is not an address")
+    if not devices or any("netmask" not in device for device in devices):
+        page.fail(len(page.lines) - 1, "an address is not complete")
+    return {"device_count": len(devices), "devices": devices}
+
+
+def _devid_lines(page: Page) -> tuple[int, list[tuple[int, str]]]:
+    found, devices = [], set()
+    for index, line in page.numbered():
+        mark = _DEVID.match(line.strip()) if len(line) < 2000 else None
+        if mark:
+            devices.add(int(mark[1]))
+            found.append((index, mark[2]))
+        elif line.strip():
+            page.fail(index, "a line without the number of the device")
+    if len(devices) != 1:
+        page.empty()
+    return devices.pop(), found
+
+
+def _link_stat(page: Page) -> dict[str, Any]:
+    device, lines = _devid_lines(page)
+    said = {key: value for key, value in pairs(text for _, text in lines) if key.startswith("link up count")}
+    changes = [m[1] for _, text in lines if (m := re.search(r"\b(LINK (?:UP|DOWN))\s*$", text))]
+    count = whole(said.get("link up count"))
+    if count is None:
+        page.empty()
+    return {"device": device, "link_up_count": count, "changes": changes}
+
+
+def _hw_stats(page: Page) -> dict[str, Any]:
+    device, lines = _devid_lines(page)
+    fields: dict[str, Any] = {}
+    for index, text in lines:
+        key, mark, value = text.partition(":")
+        count = number(value)
+        if not mark or count is None:
+            page.fail(index, "this is not a counter")
+        fields[key.strip()] = count
+    return {"device": device, "fields": fields}
+
+
+def _route(page: Page) -> dict[str, Any]:
+    start = next((n for n, line in page.numbered() if line.split()[:2] == ["Destination", "Gateway"]), None)
+    if start is None:
+        page.empty()
+    width, routes = len(page.lines[start].split()), []
+    for index, line in page.numbered(start + 1):
+        cells = line.split()
+        if cells and len(cells) != width:
+            page.fail(index, "the route does not fit the header")
+        if cells:
+            routes.append(cells)
+    return {"routes": routes}
+
+
+def _ping(page: Page) -> dict[str, Any]:
+    head = re.search(r"^\s*device (\d{1,4}) PING", page.text, re.MULTILINE)
+    totals = re.search(r"(\d{1,9}) packets? transmitted, (\d{1,9}) (?:packets? )?received, ([\d.]{1,9})% packet loss",
+                       page.text)
+    if not totals:
+        page.empty()
+    found = {"transmitted": int(totals[1]), "received": int(totals[2]), "loss_percent": float(totals[3])}
+    return ({"device": int(head[1])} if head else {}) | found
+
+
+# --- version files -----------------------------------------------------------------------------------------------
+
+
+def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
+    """``version.info`` of driver and firmware, ``ascend_install.info``, and the install file of CANN."""
+    page.whole()
+    fields: dict[str, str] = {}
+    for index, line in page.numbered():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        key, mark, value = text.partition("=")
+        if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
+            page.fail(index, "neither a key nor a value")
+        fields[key.strip()] = value.strip()
+    if not fields:
+        page.empty()
+    return {"fields": fields} | _versions(fields, path)
+
+
+def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
+    version = fields.get("Version", fields.get("version"))
+    if "package_name" in fields and "version" in fields:
+        return {"cann_package": fields["package_name"], "cann_version": fields["version"]}
+    if "Driver_Install_Path_Param" in fields:
+        return {"driver_path": fields["Driver_Install_Path_Param"]}
+    if version is None:
+        return {}
+    is_firmware = "/firmware/" in path or "compatible_version_drv" in fields or (
+        "firmware_version" in fields and "/driver/" not in path)
+    if "toolkit" in path or "cann" in path.lower():
+        return {"cann_version": version}
+    return {"firmware_version" if is_firmware else "driver_version": version}

@@ -1,0 +1,452 @@
+"""``nvidia-smi -q`` as text and XML, its queries as CSV, ``-L``, ``nvlink``, ``--version``.
+
+Field names as documented in ``nvidia-smi --help-query-gpu`` and nvsmi_device_v4 to v13.dtd (drivers 3xx to 6xx).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from xml.parsers import expat
+
+from console.facts.grammar import Page, mib, number, shown, whole
+
+MAX_XML_DEPTH, MAX_XML_NODES = 32, 500_000
+
+
+@dataclass
+class Node:
+    """One named entry: with a value, with entries of its own, or both. ``line`` counts from 0."""
+
+    name: str
+    value: str | None
+    line: int
+    children: list[Node] = field(default_factory=list)
+
+    def all(self, *names: str) -> list[Node]:
+        """Own entries of one of these names; case does not count."""
+        wanted = {name.lower() for name in names}
+        return [child for child in self.children if child.name.lower() in wanted]
+
+    def get(self, *path: str | tuple[str, ...]) -> Node | None:
+        """The first entry found by going down ``path``; a step may give several names, tried in order."""
+        here: Node | None = self
+        for step in path:
+            names = (step,) if isinstance(step, str) else step
+            here = next((hit for name in names for hit in here.all(name)[:1]), None) if here else None
+        return here
+
+
+def _text_tree(page: Page) -> Node:
+    """Entries by indentation: ``key : value`` lines, and headings without a value."""
+    root = Node("", None, 0)
+    stack: list[tuple[int, Node]] = [(-1, root)]
+    for index, line in page.numbered():
+        text = line.strip()
+        if not text or text.startswith("=="):
+            continue
+        indent = len(line) - len(line.lstrip())
+        key, mark, value = text.partition(" : ")
+        if not mark and text.endswith(" :"):
+            key, mark, value = text[:-2], ":", ""
+        node = Node(key.strip(), value.strip() if mark else None, index)
+        while stack[-1][0] >= indent:
+            stack.pop()
+        stack[-1][1].children.append(node)
+        stack.append((indent, node))
+    return root
+
+
+def xml_log(page: Page) -> Node:
+    """The log's root element; entities of one's own, deep nesting and huge documents are refused."""
+    begin = page.text.find("<?xml")
+    begin = begin if begin >= 0 else page.text.find("<nvidia_smi_log")
+    if begin < 0:
+        page.empty()
+    ahead = page.text.count("\n", 0, begin)
+    parser = expat.ParserCreate("utf-8")
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    root = Node("", None, 0)
+    stack, texts, count = [root], [[]], 0
+
+    def here() -> int:
+        return ahead + parser.CurrentLineNumber - 1
+
+    def opened(name: str, attributes: dict[str, str]) -> None:
+        nonlocal count
+        count += 1
+        if count > MAX_XML_NODES or len(stack) > MAX_XML_DEPTH:
+            page.fail(here(), "the XML is too deep or too large")
+        node = Node(name, attributes.get("id"), here())
+        stack[-1].children.append(node)
+        stack.append(node)
+        texts.append([])
+
+    def closed(_name: str) -> None:
+        node, text = stack.pop(), "".join(texts.pop()).strip()
+        if not node.children and node.value is None:
+            node.value = text
+
+    def refused(*_declaration: Any) -> None:
+        page.fail(here(), "the XML declares entities of its own")
+
+    parser.StartElementHandler, parser.EndElementHandler = opened, closed
+    parser.CharacterDataHandler = lambda text: texts[-1].append(text)
+    parser.EntityDeclHandler = refused
+    parser.buffer_text = True
+    try:
+        parser.Parse(page.text[begin:].strip().encode("utf-8", "replace"), True)
+    except expat.ExpatError as problem:
+        page.fail(ahead + problem.lineno - 1, "this is not well-formed XML")
+    log = root.get("nvidia_smi_log")
+    if log is None:
+        page.fail(0, "this is not a log of nvidia-smi")
+    return log
+
+
+def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
+    """The number of ``12 MiB``; None where the tool shows none."""
+    if node is None or node.value is None or shown(node.value) is None:
+        return None
+    amount, _, unit = node.value.partition(" ")
+    value = number(amount)
+    if value is None or unit.strip() not in units:
+        page.fail(node.line, f"not a number of {units[0]}")
+    return value
+
+
+def _count(page: Page, node: Node | None) -> int | None:
+    if node is None or shown(node.value) is None:
+        return None
+    value = whole(node.value)
+    if value is None:
+        page.fail(node.line, "not a whole number")
+    return value
+
+
+def _said(node: Node | None) -> str | None:
+    return shown(node.value) if node is not None else None
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Where the text and the XML keep the same things."""
+
+    name: tuple[str, ...]
+    uuid: tuple[str, ...]
+    bus: tuple[str, ...]
+    memory: str
+    total: str
+    used: str
+    temperature: tuple[str, ...]
+    power: tuple[str, ...]
+    draws: tuple[str, ...]
+    ecc: tuple[str, ...]
+    mig_mode: tuple[str, ...]
+    instance: tuple[str, str, str]
+    instance_memory: tuple[str, ...]
+
+
+_TEXT = _Names(("Product Name",), ("GPU UUID",), ("PCI", "Bus Id"), "FB Memory Usage", "Total", "Used",
+               ("Temperature", ("GPU Current Temp", "Gpu")), ("GPU Power Readings", "Power Readings"),
+               ("Power Draw", "Average Power Draw", "Instantaneous Power Draw"), ("Ecc Mode", "Current"),
+               ("MIG Mode", "Current"), ("Index", "GPU Instance ID", "Compute Instance ID"),
+               ("Shared FB Memory Usage", "FB Memory Usage"))
+_XML = _Names(("product_name",), ("uuid",), ("pci", "pci_bus_id"), "fb_memory_usage", "total", "used",
+              ("temperature", "gpu_temp"), ("gpu_power_readings", "power_readings"),
+              ("power_draw", "average_power_draw", "instant_power_draw"), ("ecc_mode", "current_ecc"),
+              ("mig_mode", "current_mig"), ("index", "gpu_instance_id", "compute_instance_id"), ("fb_memory_usage",))
+
+
+def _gpu(page: Page, gpu: Node, names: _Names, index: int, instances: Sequence[Node]) -> dict[str, Any]:
+    power = gpu.get(names.power)
+    draws = (_amount(page, power.get(draw), "W") for draw in names.draws) if power else ()
+    memory = gpu.get(names.memory)
+    device = {
+        "index": index, "name": _said(gpu.get(*names.name)), "bus_id": gpu.value or _said(gpu.get(*names.bus)),
+        "uuid": _said(gpu.get(*names.uuid)),
+        "memory_total_mib": mib(_amount(page, memory.get(names.total), "MiB", "MB"), "MiB") if memory else None,
+        "memory_used_mib": mib(_amount(page, memory.get(names.used), "MiB", "MB"), "MiB") if memory else None,
+        "temperature_c": _amount(page, gpu.get(*names.temperature), "C"),
+        "power_w": next((draw for draw in draws if draw is not None), None),
+        "health": None, "ecc_mode": _said(gpu.get(*names.ecc))}
+    mode = _said(gpu.get(*names.mig_mode))
+    if mode:
+        device["mig"] = {"mode": mode, "instances": [_mig(page, node, names) for node in instances]}
+    return device
+
+
+def _mig(page: Page, node: Node, names: _Names) -> dict[str, Any]:
+    memory = node.get(names.instance_memory)
+    found = {key: _count(page, node.get(name)) for key, name in zip(("index", "gi", "ci"), names.instance, strict=True)}
+    if None in found.values() or memory is None:
+        page.fail(node.line, "the MIG device is not complete")
+    uuid = _said(node.get(("uuid", "MIG UUID")))
+    return found | ({"uuid": uuid} if uuid else {}) | {
+        "memory_total_mib": _amount(page, memory.get(names.total), "MiB", "MB"),
+        "memory_used_mib": _amount(page, memory.get(names.used), "MiB", "MB")}
+
+
+def parse_xml(page: Page) -> dict[str, Any]:
+    """``nvidia-smi -q -x``."""
+    return read_log(page, xml_log(page))
+
+
+def read_log(page: Page, log: Node) -> dict[str, Any]:
+    """The common fields of a log that has been read."""
+    found = {"driver_version": _said(log.get(("driver_version", "kmd_version"))),
+             "cuda_version": _said(log.get(("cuda_version", "cuda_umd_version"))),
+             "attached_gpus": _count(page, log.get("attached_gpus"))}
+    devices, processes = [], []
+    for index, gpu in enumerate(log.all("gpu")):
+        holder = gpu.get("mig_devices")
+        devices.append(_gpu(page, gpu, _XML, index, holder.all("mig_device") if holder else []))
+        section = gpu.get("processes")
+        processes += [_xml_process(page, node, index) for node in (section.all("process_info") if section else [])]
+    return found | {"device_count": len(devices), "devices": devices, "processes": processes}
+
+
+def _xml_process(page: Page, node: Node, gpu: int) -> dict[str, Any]:
+    return {"gpu": gpu, "pid": _count(page, node.get("pid")), "type": _said(node.get("type")),
+            "name": _said(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
+
+
+def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
+    """``nvidia-smi -q``; ``sections`` is the argument of ``-d``, which leaves the others out."""
+    if not any("NVSMI LOG" in line for line in page.lines[:40]):
+        page.empty()
+    log = _text_tree(page)
+    found = {"driver_version": _said(log.get(("Driver Version", "KMD Version"))),
+             "cuda_version": _said(log.get(("CUDA Version", "CUDA UMD Version"))),
+             "attached_gpus": _count(page, log.get("Attached GPUs"))}
+    gpus = [node for node in log.children if node.value is None and re.fullmatch(r"GPU [0-9A-Fa-f:.]+", node.name)]
+    if not gpus:
+        page.empty()
+    _complete(page, gpus, found["attached_gpus"], bool(sections))
+    if sections:
+        page.whole()
+    make = _retired if "PAGE_RETIREMENT" in sections.upper() else _listed
+    devices = [make(page, Node("gpu", gpu.name[4:], gpu.line, gpu.children), index) for index, gpu in enumerate(gpus)]
+    found |= {"device_count": len(devices), "devices": [_partial(d) if sections else d for d in devices]}
+    if not sections or "PIDS" in sections.upper():
+        found["processes"] = [p for index, gpu in enumerate(gpus) for p in _text_processes(page, gpu, index)]
+    return found
+
+
+def _partial(device: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in device.items() if value is not None}
+
+
+def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool) -> None:
+    """Refuse a log that ends inside a device: a value that was cut would be a wrong value."""
+    first, last = ({child.name for child in gpu.children} for gpu in (gpus[0], gpus[-1]))
+    has_processes = any("processes" in name.lower() for name in last)
+    if len(gpus) > 1 and not first <= last:
+        page.fail(len(page.lines) - 1, "the last device is cut off")
+    if not partial and not has_processes and (not page.ended or (attached or 0) > len(gpus)):
+        page.fail(len(page.lines) - 1, "the last device is cut off")
+
+
+def _listed(page: Page, gpu: Node, index: int) -> dict[str, Any]:
+    return _gpu(page, gpu, _TEXT, index, gpu.all("MIG Device"))
+
+
+def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
+    pages = gpu.get("Retired Pages")
+    if pages is None:
+        page.fail(gpu.line, "no section of retired pages")
+    return {"index": index, "bus_id": gpu.value,
+            "retired_single_bit": _count(page, pages.get("Single Bit ECC")),
+            "retired_double_bit": _count(page, pages.get("Double Bit ECC")),
+            "pending_blacklist": _said(pages.get(("Pending Page Blacklist", "Pending")))}
+
+
+def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any]]:
+    section = gpu.get(("Processes", "Compute Processes"))
+    for node in section.all("Process ID") if section else []:
+        used = node.get("Used GPU Memory")
+        if used is None:
+            page.fail(node.line, "the process is cut off")
+        yield {"gpu": index, "pid": _count(page, node), "type": _said(node.get("Type")),
+               "name": _said(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
+
+
+# --- CSV ---------------------------------------------------------------------------------------------------------
+
+_GPU_FIELDS = {
+    "index": ("index",), "name": ("name", "gpu_name"), "bus_id": ("pci.bus_id", "gpu_bus_id"),
+    "uuid": ("uuid", "gpu_uuid"), "memory_total_mib": ("memory.total",), "memory_used_mib": ("memory.used",),
+    "temperature_c": ("temperature.gpu",), "power_w": ("power.draw", "power.draw.average", "power.draw.instant")}
+
+
+def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int, dict[str, tuple[str, str]]]]:
+    """(line, {field: (value, unit of the heading)}) of each row.
+
+    ``fields`` are those asked for, when known; ``header`` tells whether a heading is printed.
+    """
+    rows = [(index, line) for index, line in page.numbered() if line.strip()]
+    if not rows:
+        page.empty()
+    heads = [(name, "") for name in fields]
+    if header:
+        heads = [_heading(page, rows[0][0], text) for text in rows[0][1].split(",")]
+        rows = rows[1:]
+    if not heads:
+        page.fail(rows[0][0], "without a heading the fields have to be in the command line")
+    found = []
+    for index, line in rows:
+        values = [text.strip() for text in line.split(",")]
+        if len(values) != len(heads):
+            page.fail(index, "the row does not have as many fields as the heading")
+        found.append((index, {name: (value, unit) for (name, unit), value in zip(heads, values, strict=True)}))
+    return found
+
+
+def _heading(page: Page, index: int, text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"\s*([A-Za-z][\w.]{0,120})(?: \[([^\]]{1,10})\])?\s*", text)
+    if not match:
+        page.fail(index, "this is not a heading of CSV")
+    return match[1], match[2] or ""
+
+
+def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str, Any]:
+    """``nvidia-smi --query-gpu=… --format=csv``."""
+    devices, driver = [], None
+    for order, (index, row) in enumerate(csv_rows(page, fields, header)):
+        if not any(name in row for names in _GPU_FIELDS.values() for name in names):
+            page.fail(index, "none of the known fields is there")
+        devices.append(_csv_device(page, index, row, order))
+        driver = driver or shown(_first(row, ("driver_version", "kmd_version"))[0])
+    if not devices:
+        page.fail(len(page.lines) - 1, "there is no row of a device")
+    _last_field(page, fields, header)
+    return {"driver_version": driver, "device_count": len(devices), "devices": devices}
+
+
+def _last_field(page: Page, fields: Sequence[str], header: bool) -> None:
+    """Refuse a last line that was not ended when a value without unit stands there: it may be part of one."""
+    name = page.lines[0].split(",")[-1].split(" [")[0].strip() if header else (fields or [""])[-1]
+    used = {n for names in _GPU_FIELDS.values() for n in names} | {"driver_version", "kmd_version", "mig.mode.current"}
+    if name in used and not re.search(r" (?:MiB|MB|W|%)$", page.lines[-1].rstrip()):
+        page.whole()
+
+
+def _first(row: dict[str, tuple[str, str]], names: Sequence[str]) -> tuple[str, str]:
+    return next(((row[n]) for n in names if n in row and shown(row[n][0]) is not None), ("", ""))
+
+
+def _csv_device(page: Page, index: int, row: dict[str, tuple[str, str]], order: int) -> dict[str, Any]:
+    device: dict[str, Any] = {}
+    convert: dict[str, Callable[[str], Any]] = {"index": str, "name": str, "bus_id": str, "uuid": str}
+    for key, names in _GPU_FIELDS.items():
+        value, unit = _first(row, names)
+        device[key] = (shown(value) if key in convert else _csv_amount(page, index, value, unit, key))
+    listed = whole(device["index"])
+    if device["index"] is not None and listed is None:
+        page.fail(index, "the index is not a number")
+    device |= {"index": order if listed is None else listed, "health": None}
+    mode = shown(_first(row, ("mig.mode.current",))[0])
+    return device | ({"mig": {"mode": mode, "instances": []}} if mode else {})
+
+
+_UNITS = {"memory_total_mib": ("MiB", "MB"), "memory_used_mib": ("MiB", "MB"), "temperature_c": ("C", ""),
+          "power_w": ("W",), "used_mib": ("MiB", "MB")}
+
+
+def _csv_amount(page: Page, index: int, text: str, unit: str, key: str) -> int | float | None:
+    if shown(text) is None:
+        return None
+    amount, _, own = text.partition(" ")
+    value, said = number(amount), own.strip() or unit
+    if value is None or (said and said not in _UNITS[key]) or (unit and own.strip() not in ("", unit)):
+        page.fail(index, f"{text!r} is not a number of {_UNITS[key][0]}")
+    return value
+
+
+def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str, Any]:
+    """``nvidia-smi --query-compute-apps=… --format=csv``."""
+    if not page.text.strip() and not header:
+        return {"processes": []}
+    processes = []
+    for index, row in csv_rows(page, fields, header):
+        name, unit = _first(row, ("used_gpu_memory", "used_memory"))
+        processes.append({
+            "gpu_name": shown(_first(row, ("gpu_name",))[0]), "bus_id": shown(_first(row, ("gpu_bus_id",))[0]),
+            "pid": whole(_first(row, ("pid",))[0]), "name": shown(_first(row, ("process_name", "name"))[0]),
+            "used_mib": _csv_amount(page, index, name, unit, "used_mib")})
+    return {"processes": processes}
+
+
+# --- lists -------------------------------------------------------------------------------------------------------
+
+_GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)")
+_MIG_LINE = re.compile(r"\s+MIG ([\w.+]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
+_LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
+
+
+def _gpu_line(line: str) -> dict[str, Any] | None:
+    match = _GPU_LINE.fullmatch(line.strip()) if len(line) < 500 else None
+    return {"index": int(match[1]), "name": match[2].strip(), "uuid": shown(match[3])} if match else None
+
+
+def parse_list(page: Page) -> dict[str, Any]:
+    """``nvidia-smi -L``."""
+    devices: list[dict[str, Any]] = []
+    for index, line in page.numbered():
+        device, instance = _gpu_line(line), _MIG_LINE.fullmatch(line) if len(line) < 500 else None
+        if device:
+            devices.append(device)
+        elif instance and devices:
+            mig = devices[-1].setdefault("mig", {"mode": "Enabled", "instances": []})
+            mig["instances"].append({"profile": instance[1], "index": int(instance[2]), "uuid": shown(instance[3])})
+        elif line.strip():
+            page.fail(index, "this is not a line of the list")
+    if not devices:
+        page.empty()
+    return {"device_count": len(devices), "devices": devices}
+
+
+def parse_nvlink(page: Page) -> dict[str, Any]:
+    """``nvidia-smi nvlink --status``."""
+    devices: list[dict[str, Any]] = []
+    unsupported = False
+    for index, line in page.numbered():
+        device, link = _gpu_line(line), _LINK_LINE.fullmatch(line) if len(line) < 500 else None
+        if device:
+            devices.append(device | {"nvlinks": []})
+        elif link and devices and int(link[1]) == len(devices[-1]["nvlinks"]):
+            devices[-1]["nvlinks"].append(_speed(page, index, link[2].strip()))
+        elif re.search(r"not supported|unsupported", line, re.IGNORECASE):
+            unsupported = True
+        elif line.strip() and not re.match(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch", line):
+            page.fail(index, "this is not a line of the list of links")
+    if not devices and not unsupported:
+        page.empty()
+    if len(devices) > 1 and not unsupported and 0 < len(devices[-1]["nvlinks"]) < len(devices[0]["nvlinks"]):
+        page.fail(len(page.lines) - 1, "the links of the last device are cut off")
+    found = {"device_count": len(devices), "devices": devices}
+    return found | ({"unsupported": True} if unsupported else {})
+
+
+def _speed(page: Page, index: int, text: str) -> str:
+    if not re.fullmatch(r"[0-9.]+ [KMGT]?B/s|<?inactive>?|N/A", text, re.IGNORECASE):
+        page.fail(index, "this is not the speed of a link")
+    return text
+
+
+def parse_version(page: Page) -> dict[str, Any]:
+    """``nvidia-smi --version``."""
+    page.whole()
+    said = {}
+    for _, line in page.numbered():
+        key, mark, value = line.partition(":")
+        if mark:
+            said[" ".join(key.lower().split())] = shown(value)
+    if "nvidia-smi version" not in said:
+        page.empty()
+    return {"tool_version": said["nvidia-smi version"],
+            "driver_version": said.get("driver version", said.get("kmd version")),
+            "cuda_version": said.get("cuda version", said.get("cuda umd version")),
+            "nvml_version": said.get("nvml version")}

@@ -1,0 +1,271 @@
+"""The table that ``nvidia-smi`` prints without arguments, drivers 3xx to 6xx, Linux and Windows.
+
+Cells are found by what the table's own header says, values by their units.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from console.facts.grammar import Page, mib, shown, whole
+
+MAX_WIDTH, MAX_DEVICES = 1000, 2048
+_RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
+_MODES = frozenset({"On", "Off", "N/A", "ERR!", "WDDM", "TCC", "MCDM", "Disabled", "Enabled"})
+_BUS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
+_MEMORY = re.compile(r"(?:[0-9]+%\s+)?([0-9]+|N/A|ERR!)\s?(MiB|MB)?\s*/\s*([0-9]+|N/A|ERR!)\s?(MiB|MB)?")
+_NO_VALUE = frozenset({"N/A", "ERR!", "Not Supported", "Unknown Error", "-"})
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a table: its place in the page and its cells."""
+
+    index: int
+    cells: tuple[str, ...]
+
+
+def parse_table(page: Page) -> dict[str, Any]:
+    """The whole page: versions, devices with their MIG instances, processes.
+
+    Raises:
+        InputError: ``inventory.unreadable-output`` for a layout that is not this table's, or a table cut off.
+    """
+    start = next((n for n, line in page.numbered() if "NVIDIA-SMI" in line and line.lstrip().startswith("|")), None)
+    if start is None:
+        page.empty()
+    found = _versions(page, start)
+    header, groups, end = _table(page, start + 1)
+    devices = [_device(page, header, group) for group in groups]
+    if not devices:
+        page.fail(end - 1, "the table has no device rows")
+    if end >= len(page.lines):
+        # The tool ends its page with a blank line or the processes; without them more devices may have followed.
+        page.fail(end - 1, "the page is cut off")
+    found |= {"device_count": len(devices), "devices": devices, "processes": []}
+    _sections(page, end, found)
+    return found
+
+
+def _versions(page: Page, index: int) -> dict[str, Any]:
+    line = page.lines[index]
+    tool = re.search(r"NVIDIA-SMI\s+(\S+)", line)
+    driver = re.search(r"(?:Driver|KMD) Version:\s*(\S+)", line)
+    cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\S+)", line)
+    if not tool or not driver or not line.rstrip().endswith("|"):
+        page.fail(index, "the line of versions is not complete")
+    return {"tool_version": tool[1], "driver_version": shown(driver[1]),
+            "cuda_version": shown(cuda[1]) if cuda else None}
+
+
+def _cells(page: Page, index: int) -> _Row:
+    line = page.lines[index].strip()
+    if len(line) > MAX_WIDTH:
+        page.fail(index, "the row is too wide")
+    if not (line.startswith("|") and line.endswith("|") and len(line) > 2):
+        page.fail(index, "the row is not closed")
+    return _Row(index, tuple(line[1:-1].split("|")))
+
+
+def _table(page: Page, start: int) -> tuple[list[_Row], list[list[_Row]], int]:
+    """Header rows, groups of rows between rules, and the index behind the table."""
+    header: list[_Row] = []
+    groups: list[list[_Row]] = []
+    rows: list[_Row] = []
+    in_body, closed, end = False, False, len(page.lines)
+    for index, line in page.numbered(start):
+        text = line.strip()
+        if not text:
+            end = index
+            break
+        if _RULE.fullmatch(text):
+            closed = text[-1] in "|+"
+            if not in_body and "=" in text:
+                header, rows, in_body = rows, [], True
+            elif in_body and rows:
+                groups.append(rows)
+                rows = []
+        elif text.startswith("|"):
+            rows.append(_cells(page, index))
+        else:
+            page.fail(index, "a line that belongs to no table")
+    if len(groups) > MAX_DEVICES:
+        page.fail(start, "the table has too many devices")
+    if rows or not in_body or not closed:
+        page.fail(end - 1, "the table is cut off")
+    return header, groups, end
+
+
+def _find(page: Page, header: list[_Row], label: str, need: bool = True) -> tuple[int, int] | None:
+    for line, row in enumerate(header):
+        for column, text in enumerate(row.cells):
+            if label in text:
+                return line, column
+    if need:
+        page.fail(header[0].index if header else 0, f"the header names no {label}")
+    return None
+
+
+def _device(page: Page, header: list[_Row], group: list[_Row]) -> dict[str, Any]:
+    if len(group) != len(header) or any(len(g.cells) != len(h.cells) for g, h in zip(group, header, strict=True)):
+        page.fail(group[0].index, "the rows do not have the header's form")
+
+    def at(label: str, need: bool = True) -> tuple[_Row, str, str]:
+        place = _find(page, header, label, need)
+        if place is None:
+            return group[0], "", ""
+        return group[place[0]], group[place[0]].cells[place[1]].strip(), header[place[0]].cells[place[1]]
+
+    device = _name(page, *at("Name"))
+    row, text, _ = at("Bus-Id")
+    device["bus_id"] = _bus(page, row, text)
+    row, text, title = at("Temp")
+    device |= _sensors(page, row, text, title)
+    row, text, _ = at("Memory-Usage")
+    device |= _memory(page, row, text)
+    device["health"] = "ERR!" if any("ERR!" in cell.split() for g in group for cell in g.cells) else None
+    mode = shown(at("MIG M.", need=False)[1])
+    if mode:
+        device["mig"] = {"mode": mode.rstrip("*"), "instances": []}
+    return device
+
+
+def _name(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
+    words = text.split(None, 1)
+    index = whole(words[0]) if words else None
+    if index is None or len(words) < 2:
+        page.fail(row.index, "no number and name of a device")
+    name = words[1].strip()
+    if title.split("Name", 1)[1].strip():
+        name, _, mode = name.rpartition(" ")
+        if mode not in _MODES:
+            page.fail(row.index, f"{mode!r} is not a mode of the device")
+    return {"index": index, "name": shown(name)}
+
+
+def _bus(page: Page, row: _Row, text: str) -> str | None:
+    first = text.split()[0] if text else ""
+    if not _BUS.fullmatch(first) and first not in _NO_VALUE:
+        page.fail(row.index, "no bus id")
+    return shown(first)
+
+
+def _sensors(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
+    tokens = re.sub(r" +/ *(?=\S)| */ +(?=\S)", "/", text).split()
+    labels = title.split()
+    if len(tokens) != len(labels):
+        page.fail(row.index, "the readings do not fit the header")
+    by_label = dict(zip(labels, tokens, strict=True))
+    power = next((value for label, value in by_label.items() if label.startswith("Pwr")), None)
+    return {"temperature_c": _reading(page, row, by_label["Temp"], "C"),
+            "power_w": None if power is None else _reading(page, row, _usage(power), "W")}
+
+
+def _usage(power: str) -> str:
+    """The part before the slash of ``59W/500W``; "N/A" holds a slash of its own."""
+    return power[:3] if power.startswith("N/A") else power.split("/")[0]
+
+
+def _reading(page: Page, row: _Row, text: str, unit: str) -> int | None:
+    if text in _NO_VALUE:
+        return None
+    value = whole(text[:-1]) if text.endswith(unit) else None
+    if value is None:
+        page.fail(row.index, f"{text!r} is not a number of {unit}")
+    return value
+
+
+def _memory(page: Page, row: _Row, text: str) -> dict[str, Any]:
+    if text in _NO_VALUE:
+        return {"memory_used_mib": None, "memory_total_mib": None}
+    match = _MEMORY.fullmatch(text)
+    if not match or any(match[n] not in _NO_VALUE and not match[n + 1] for n in (1, 3)):
+        page.fail(row.index, "the use of memory is not readable")
+    return {"memory_used_mib": mib(whole(match[1]), match[2] or "MiB"),
+            "memory_total_mib": mib(whole(match[3]), match[4] or "MiB")}
+
+
+def _sections(page: Page, start: int, found: dict[str, Any]) -> None:
+    """The tables behind the first: MIG devices and processes."""
+    index = start
+    while index < len(page.lines):
+        text = page.lines[index].strip()
+        if "MIG devices:" in text:
+            header, groups, index = _table(page, index + 1)
+            for group in groups:
+                _instance(page, header, group, found["devices"])
+        elif "Processes:" in text:
+            found["processes"], index = _processes(page, index)
+        elif text and not _RULE.fullmatch(text):
+            page.fail(index, "a line that belongs to no table")
+        elif text and index == len(page.lines) - 1:
+            page.fail(index, "the page is cut off")
+        else:
+            index += 1
+
+
+def _instance(page: Page, header: list[_Row], group: list[_Row], devices: list[dict[str, Any]]) -> None:
+    first = group[0]
+    if "No MIG devices" in "".join(first.cells):
+        return
+    place = _find(page, header, "Memory-Usage")
+    if not header or header[0].cells[0].split() != ["GPU", "GI", "CI", "MIG"]:
+        page.fail(first.index, "the header of the MIG devices is not known")
+    numbers = [whole(word) for word in first.cells[0].split()]
+    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells):
+        page.fail(first.index, "the row of a MIG device is not readable")
+    owner = next((d for d in devices if d["index"] == numbers[0] and "mig" in d), None)
+    if owner is None:
+        page.fail(first.index, "the MIG device belongs to no device of the table")
+    memory = _memory(page, first, first.cells[place[1]].strip())
+    owner["mig"]["instances"].append({"index": numbers[3], "gi": numbers[1], "ci": numbers[2]} | memory)
+
+
+def _processes(page: Page, start: int) -> tuple[list[dict[str, Any]], int]:
+    header, groups, end = _process_rows(page, start)
+    words = header.split()
+    if "PID" not in words or "Type" not in words or words[0] != "GPU":
+        page.fail(start, "the header of the processes is not known")
+    has_instances = "GI" in words
+    found = [_process(page, index, text, has_instances) for index, text in groups]
+    return [process for process in found if process], end
+
+
+def _process_rows(page: Page, start: int) -> tuple[str, list[tuple[int, str]], int]:
+    header, rows, in_body = "", [], False
+    for index, line in page.numbered(start):
+        text = line.strip()
+        if _RULE.fullmatch(text):
+            if in_body:
+                if text[-1] not in "|+" or len(text) < len(page.lines[start].strip()):
+                    page.fail(index, "the processes are cut off")
+                return header, rows, index + 1
+            in_body = "=" in text
+        elif text.startswith("|") and text.endswith("|") and len(text) <= MAX_WIDTH:
+            inner = text[1:-1].strip()
+            if in_body:
+                rows.append((index, inner))
+            elif inner.split()[:1] == ["GPU"]:
+                header = inner
+        else:
+            page.fail(index, "the processes are cut off")
+    page.fail(len(page.lines) - 1, "the processes are cut off")
+
+
+def _process(page: Page, index: int, text: str, has_instances: bool) -> dict[str, Any] | None:
+    if text.startswith("No running processes") or text.endswith("Not Supported") and len(text.split()) == 3:
+        return None
+    words = text.split(None, 5 if has_instances else 3)
+    ahead = 5 if has_instances else 3
+    rest = words[ahead] if len(words) > ahead else ""
+    name, _, used = rest.rpartition(" ")
+    gpu, pid, kind = whole(words[0]), whole(words[ahead - 2]) if len(words) >= ahead else None, words[ahead - 1:ahead]
+    amount = re.fullmatch(r"([0-9]+)(MiB|MB)", used)
+    if gpu is None or pid is None or not kind or not re.fullmatch(r"[A-Z](?:\+[A-Z])*", kind[0]) or not (
+            amount or used in _NO_VALUE):
+        page.fail(index, "the row of a process is not readable")
+    instances = [whole(shown(word)) for word in words[1:3]] if has_instances else [None, None]
+    return {"gpu": gpu, "gi": instances[0], "ci": instances[1], "pid": pid, "type": kind[0],
+            "name": name.strip() or None, "used_mib": mib(int(amount[1]), amount[2]) if amount else None}

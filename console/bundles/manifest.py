@@ -1,0 +1,239 @@
+"""The signed statement about a bundle and its index of files and chunks: made, and read strictly."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.bundles import layout
+from console.errors import VerdictError, code
+from console.i18n import N_
+from console.trust.canonical import decode, encode
+
+STATEMENT = code("bundle.statement", VerdictError, N_("The signed statement of the bundle is malformed: {reason}."),
+                 N_("The bundle was not made by Sealift or is damaged; get it anew."))
+INDEX = code("bundle.index", VerdictError, N_("The index of the bundle is malformed: {reason}."),
+             N_("The bundle was not made by Sealift or is damaged; get it anew."))
+PATH = code("bundle.path", VerdictError, N_("The bundle holds the path {path}, which is refused: {reason}."),
+            N_("Refuse the bundle, and tell who built it."))
+DUPLICATE = code("bundle.dup-name", VerdictError, N_("The bundle's paths {first} and {second} are one name on some drives."),
+                 N_("Refuse the bundle, and tell who built it."))
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file. ``chunks`` are (SHA-256 hex, bytes) in order; an empty file has none."""
+
+    path: str
+    size: int
+    sha256: str
+    component: str
+    exec: bool
+    chunks: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a bundle. ``summary`` of a model holds what sizing needs; ``installed_bytes`` is its unpacked size."""
+
+    id: str
+    type: str
+    version: str
+    path: str
+    format: str
+    installed_bytes: int
+    summary: dict[str, Any] = field(default_factory=dict)
+    oms: str | None = None
+    oms_sha256: str | None = None
+    license: str = ""
+    source: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was signed. ``release_id`` is the SHA-256 of the payload; the first 16 digits are shown to people."""
+
+    release_id: str
+    index_sha256: str
+    channel: str
+    sequence: int
+    min_sequence: int
+    revoked: tuple[str, ...]
+    issued_at: str
+    expires_at: str | None
+    root_version: int
+    audience: tuple[str, ...]
+    bundle: dict[str, Any]
+    base: tuple[str, ...]
+    components: tuple[Component, ...]
+
+    @property
+    def shown_id(self) -> str:
+        """The first 16 digits of the release id in groups of four."""
+        return " ".join(self.release_id[i : i + 4] for i in range(0, 16, 4))
+
+
+def bundle_id(index_raw: bytes) -> str:
+    """The name of a bundle's folder: the first 32 digits of its index's digest."""
+    return hashlib.sha256(index_raw).hexdigest()[:32]
+
+
+def make_index(files: Sequence[FileEntry], chunk_max: int = layout.CHUNK_MAX) -> bytes:
+    """index.json: canonical, files by path in code-point order."""
+    ordered = sorted(files, key=lambda f: f.path)
+    return encode({"v": 1, "hash": "sha256", "chunk_max": chunk_max, "files": [
+        {"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component, "exec": f.exec,
+         "chunks": [list(c) for c in f.chunks]} for f in ordered]})
+
+
+def make_statement(index_raw: bytes, **predicate: Any) -> bytes:
+    """The payload that is signed."""
+    return encode({"_type": layout.STATEMENT_TYPE, "predicateType": layout.PREDICATE_TYPE,
+                   "subject": [{"name": layout.INDEX, "digest": {"sha256": hashlib.sha256(index_raw).hexdigest()}}],
+                   "predicate": predicate})
+
+
+class _Fields:
+    """Takes typed fields out of a parsed object and complains about the first that does not fit."""
+
+    def __init__(self, value: Any, kind: Any, where: str):
+        self._kind, self._where = kind, where
+        if not isinstance(value, dict):
+            raise kind(reason=f"{where} is not an object")
+        self._value = value
+
+    def take(self, name: str, types: type | tuple[type, ...], good: Any = None) -> Any:
+        if name not in self._value:
+            raise self._kind(reason=f"{self._where} has no {name}")
+        value = self._value[name]
+        wrong_bool = isinstance(value, bool) and bool not in (types if isinstance(types, tuple) else (types,))
+        if wrong_bool or not isinstance(value, types) or (good is not None and not good(value)):
+            raise self._kind(reason=f"{name} of {self._where} is {str(value)[:80]!r}")
+        return value
+
+    def only(self, *names: str) -> None:
+        if extra := sorted(set(self._value) - set(names)):
+            raise self._kind(reason=f"{self._where} has the unknown field {extra[0][:80]!r}")
+
+
+def _text(limit: int = 4096) -> Any:
+    return lambda value: len(value) <= limit
+
+
+def _natural(value: int) -> bool:
+    return value >= 0
+
+
+def _digest(value: str) -> bool:
+    return bool(layout.HEX64.fullmatch(value))
+
+
+def read_index(raw: bytes) -> tuple[FileEntry, ...]:
+    """The files of an index, after every rule of the format was checked.
+
+    Raises:
+        VerdictError: ``trust.size``, ``trust.json``, ``bundle.index``, ``bundle.path``, ``bundle.dup-name``.
+    """
+    value = decode(raw, max_bytes=layout.MAX_INDEX_BYTES, what=layout.INDEX)
+    top = _Fields(value, INDEX, "the index")
+    top.only("v", "hash", "chunk_max", "files")
+    if top.take("v", int) != 1 or top.take("hash", str) != "sha256":
+        raise INDEX(reason="it is of another version")
+    chunk_max = top.take("chunk_max", int, lambda n: 1 <= n <= layout.CHUNK_MAX)
+    listed = top.take("files", list, lambda f: 0 < len(f) <= layout.MAX_FILES)
+    files = tuple(_file(item, chunk_max) for item in listed)
+    if encode(value) != raw:
+        raise INDEX(reason="it is not in canonical form")
+    paths = [f.path for f in files]
+    if paths != sorted(set(paths)):
+        raise INDEX(reason="its files are not in order, or one is named twice")
+    if sum(f.size for f in files) > layout.MAX_TOTAL_BYTES:
+        raise INDEX(reason="its files are larger than a bundle may be")
+    for first, second in layout.collisions(paths):
+        raise DUPLICATE(first=first, second=second)
+    _sizes_agree(files)
+    return files
+
+
+def _file(item: Any, chunk_max: int) -> FileEntry:
+    fields = _Fields(item, INDEX, "a file")
+    fields.only("path", "size", "sha256", "component", "exec", "chunks")
+    path = fields.take("path", str)
+    if problem := layout.path_problem(path):
+        raise PATH(path=path, reason=problem)
+    size = fields.take("size", int, _natural)
+    chunks = []
+    for chunk in fields.take("chunks", list):
+        if not (isinstance(chunk, list) and len(chunk) == 2 and isinstance(chunk[0], str) and _digest(chunk[0])
+                and isinstance(chunk[1], int) and not isinstance(chunk[1], bool) and 1 <= chunk[1] <= chunk_max):
+            raise INDEX(reason=f"a chunk of {path} is malformed")
+        chunks.append((chunk[0], chunk[1]))
+    if sum(length for _, length in chunks) != size:
+        raise INDEX(reason=f"the chunks of {path} do not add up to its size")
+    return FileEntry(path, size, fields.take("sha256", str, _digest),
+                     fields.take("component", str, layout.COMPONENT_ID.fullmatch), fields.take("exec", bool), tuple(chunks))
+
+
+def _sizes_agree(files: Sequence[FileEntry]) -> None:
+    sizes: dict[str, int] = {}
+    for entry in files:
+        for digest, length in entry.chunks:
+            if sizes.setdefault(digest, length) != length:
+                raise INDEX(reason=f"the chunk {digest[:12]}… has two sizes")
+
+
+def read_statement(payload: bytes) -> Statement:
+    """The statement of a payload whose signatures have passed.
+
+    Raises:
+        VerdictError: ``trust.json``, ``bundle.statement``.
+    """
+    top = _Fields(decode(payload, max_bytes=layout.MAX_RELEASE_BYTES, what="release"), STATEMENT, "the statement")
+    top.only("_type", "predicateType", "subject", "predicate")
+    if top.take("_type", str) != layout.STATEMENT_TYPE or top.take("predicateType", str) != layout.PREDICATE_TYPE:
+        raise STATEMENT(reason="it is of another kind")
+    subject = top.take("subject", list, lambda s: len(s) == 1)[0]
+    named = _Fields(subject, STATEMENT, "the subject")
+    if named.take("name", str) != layout.INDEX:
+        raise STATEMENT(reason="its subject is not the index")
+    index = _Fields(named.take("digest", dict), STATEMENT, "the subject's digest").take("sha256", str, _digest)
+    p = _Fields(top.take("predicate", dict), STATEMENT, "the predicate")
+    expires = p.take("expires_at", (str, type(None)))
+    return Statement(
+        hashlib.sha256(payload).hexdigest(), index, p.take("channel", str, layout.CHANNEL.fullmatch),
+        p.take("sequence", int, lambda n: n >= 1), p.take("min_sequence", int, _natural),
+        tuple(p.take("revoked", list, lambda r: len(r) <= 1024 and all(isinstance(x, str) and _digest(x) for x in r))),
+        p.take("issued_at", str, _is_time), expires, p.take("root_version", int, _natural),
+        tuple(p.take("audience", list, lambda a: a and all(isinstance(x, str) for x in a))), _bundle(p.take("bundle", dict)),
+        tuple(p.take("base", list, lambda b: all(isinstance(x, str) and _digest(x) for x in b))),
+        tuple(_component(c) for c in p.take("components", list, lambda c: 0 < len(c) <= 1000)))
+
+
+def _is_time(text: str) -> bool:
+    import re
+
+    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text))
+
+
+def _bundle(value: dict[str, Any]) -> dict[str, Any]:
+    fields = _Fields(value, STATEMENT, "the bundle's description")
+    fields.take("title", str, _text(200))
+    fields.take("kind", str, lambda k: k in ("full", "delta"))
+    for name in ("bytes", "files", "objects", "chunk_max"):
+        fields.take(name, int, _natural)
+    return value
+
+
+def _component(value: Any) -> Component:
+    f = _Fields(value, STATEMENT, "a component")
+    path = f.take("path", str)
+    if problem := layout.path_problem(path):
+        raise PATH(path=path, reason=problem)
+    source = f.take("source", dict, lambda s: all(isinstance(x, str) for x in s.values()))
+    return Component(
+        f.take("id", str, layout.COMPONENT_ID.fullmatch), f.take("type", str, lambda t: t in layout.COMPONENT_TYPES),
+        f.take("version", str, _text(200)), path, f.take("format", str, lambda x: x in layout.FORMATS),
+        f.take("installed_bytes", int, _natural), f.take("summary", dict), f.take("oms", (str, type(None))),
+        f.take("oms_sha256", (str, type(None))), f.take("license", str, _text(400)), source)

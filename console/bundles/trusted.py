@@ -1,0 +1,100 @@
+"""Keys whose bundles this site accepts: added by comparing a fingerprint, revoked with a reason, never forgotten."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from console.errors import InputError, code
+from console.events import Changed
+from console.i18n import N_
+from console.trust.keys import PublicKey
+from console.units import utc_now
+
+if TYPE_CHECKING:
+    from console.engine import Engine
+
+MISMATCH = code("trust.fingerprint-mismatch", InputError,
+                N_("The key has the fingerprint {actual}, not the one that was given."),
+                N_("Do not trust it. Ask its holder for the fingerprint on another way and compare again."))
+KNOWN = code("trust.key-known", InputError, N_("The key {keyid} is already on the list."),
+             N_("`sealift trust list` shows it. A revoked key cannot be trusted again; let its holder make a new one."))
+UNKNOWN = code("trust.key-unknown", InputError, N_("There is no key {keyid} on the list."), N_("`sealift trust list` shows the keys."))
+
+
+@dataclass(frozen=True)
+class TrustedKey:
+    """One key on the list."""
+
+    key: PublicKey
+    holder: str
+    added_at: str
+    added_by: str
+    revoked_at: str | None
+    reason: str | None
+
+
+class TrustStore:
+    """The site's list of keys."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def add(self, key: PublicKey, holder: str, fingerprint: str) -> TrustedKey:
+        """Trust ``key`` when ``fingerprint``, as it was compared by people, is its own (spaces and case do not count).
+
+        Raises:
+            InputError: ``trust.fingerprint-mismatch``, ``trust.key-known``. DeniedError: no admin.
+        """
+        self._engine.require("admin")
+        given = "".join(fingerprint.split()).lower().removeprefix("sha256:")
+        if given != key.keyid.removeprefix("sha256:"):
+            raise MISMATCH(actual=key.fingerprint)
+        if any(k.key == key for k in self.list()):
+            raise KNOWN(keyid=key.keyid)
+        obj = {"kind": "key", "id": key.keyid, "digest": key.keyid.removeprefix("sha256:")}
+        with self._engine.act("trust.key", obj, {"holder": holder, "change": "add"}), self._engine.store.write() as db:
+            db.execute("INSERT INTO trusted_keys (keyid, holder, spki, added_at, added_by) VALUES (?, ?, ?, ?, ?)",
+                       (key.keyid, holder, base64.b64encode(key.spki_der).decode(), utc_now(), self._engine.actor.id))
+        self._tell()
+        return next(k for k in self.list() if k.key == key)
+
+    def list(self) -> list[TrustedKey]:
+        """All keys, the revoked ones too, oldest first."""
+        with self._engine.store.read() as db:
+            rows = list(db.query("SELECT * FROM trusted_keys ORDER BY added_at, keyid"))
+        return [TrustedKey(PublicKey(base64.b64decode(r["spki"])), r["holder"], r["added_at"], r["added_by"], r["revoked_at"],
+                           r["reason"]) for r in rows]
+
+    def revoke(self, keyid: str, reason: str) -> TrustedKey:
+        """Believe this key no more. What was imported before stays; nothing new is taken from it.
+
+        Args:
+            keyid: the whole id, or the beginning of its digest if only one key has it.
+
+        Raises:
+            InputError: ``trust.key-unknown``. DeniedError: no admin.
+        """
+        self._engine.require("admin")
+        start = "".join(keyid.split()).lower().removeprefix("sha256:")
+        matching = [k for k in self.list() if k.key.keyid.removeprefix("sha256:").startswith(start) and not k.revoked_at]
+        if len(matching) != 1 or len(start) < 8:
+            raise UNKNOWN(keyid=keyid)
+        key = matching[0].key
+        obj = {"kind": "key", "id": key.keyid, "digest": key.keyid.removeprefix("sha256:")}
+        with self._engine.act("trust.key", obj, {"change": "revoke", "reason": reason}), self._engine.store.write() as db:
+            db.execute("UPDATE trusted_keys SET revoked_at = ?, reason = ? WHERE keyid = ?", (utc_now(), reason, key.keyid))
+        self._tell()
+        return next(k for k in self.list() if k.key == key)
+
+    def believed(self) -> dict[str, tuple[PublicKey, str]]:
+        """By key id, the keys that count and their holders."""
+        return {k.key.keyid: (k.key, k.holder) for k in self.list() if not k.revoked_at}
+
+    def revoked(self) -> frozenset[str]:
+        """Ids of revoked keys."""
+        return frozenset(k.key.keyid for k in self.list() if k.revoked_at)
+
+    def _tell(self) -> None:
+        self._engine.events.publish(Changed(None, frozenset({"trust"})))

@@ -1,0 +1,211 @@
+"""``sealift bundle`` and ``sealift model``: build, look into, verify, import; and OpenSSF Model Signing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from console import units
+from console.cli.key import load_signing_key
+from console.cli.output import table
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, WorldError, code
+from console.i18n import N_
+
+BAD_SIZE = code("bundle.bad-volume-size", InputError, N_("{size} is not a size."), N_("Write it as 8GiB, 32GB or a number of bytes."))
+NO_SIGNATURE = code("model.signature-unreadable", InputError, N_("The signature {path} cannot be read: {reason}."), N_("Check the path and the rights."))
+BAD_CERTIFICATE = code("model.bad-certificate", InputError, N_("{path} holds no certificate in PEM."), N_("Name the file of a certificate authority."))
+NO_FOLDER = code("model.not-found", InputError, N_("There is no model at {path}."), N_("Name the model's folder."))
+UNWRITABLE = code("model.signature-unwritable", WorldError, N_("The signature cannot be written to {path}: {reason}."), N_("Check the folder and its rights."))
+
+
+def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
+    """Add ``bundle`` and ``model``."""
+    parser = sub.add_parser("bundle", parents=common, help="build, inspect, verify, import, list, remove")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    one = actions.add_parser("build", parents=common, help="make a signed bundle of what a spec describes (connected side)")
+    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("--out", required=True, metavar="DIR", help="the drive")
+    one.add_argument("--key", required=True, action="append", metavar="FILE", help="signing key; several for several signers")
+    one.add_argument("--passphrase-file", metavar="FILE", help="passphrase of the key")
+    one.add_argument("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
+    one.set_defaults(run=_build)
+    for name, function, text in (("inspect", _inspect, "who signed and what is inside, accepting nothing"),
+                                 ("verify", _verify, "check signature and every byte")):
+        one = actions.add_parser(name, parents=common, help=text)
+        one.add_argument("media", nargs="+", metavar="DIR", help="drive or bundle folder; several for several volumes")
+        one.add_argument("--public-key", action="append", default=[], metavar="FILE", help="believe this key; needs no workspace")
+        one.add_argument("--threshold", type=int, default=1, help="with --public-key: how many keys must have signed")
+        one.set_defaults(run=function)
+    one = actions.add_parser("import", parents=common, help="check and copy into the site's library")
+    one.add_argument("media", nargs="+", metavar="DIR")
+    one.set_defaults(run=_import)
+    one = actions.add_parser("list", parents=common, help="the library")
+    one.set_defaults(run=_list)
+    one = actions.add_parser("remove", parents=common, help="take a release out of the library")
+    one.add_argument("name", help="release id, bundle id or title")
+    one.set_defaults(run=_remove)
+
+    parser = sub.add_parser("model", parents=common, help="OpenSSF Model Signing of any folder")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    one = actions.add_parser("verify", parents=common, help="check a folder against its signature")
+    one.add_argument("folder", metavar="DIR")
+    one.add_argument("--signature", required=True, metavar="FILE")
+    one.add_argument("--public-key", action="append", default=[], metavar="FILE")
+    one.add_argument("--certificate-chain", nargs="+", default=[], metavar="FILE", help="certificate authorities that are believed")
+    one.set_defaults(run=_model_verify)
+    one = actions.add_parser("sign", parents=common, help="sign a folder")
+    one.add_argument("folder", metavar="DIR")
+    one.add_argument("--signature", required=True, metavar="FILE")
+    one.add_argument("--key", required=True, metavar="FILE")
+    one.add_argument("--passphrase-file", metavar="FILE")
+    one.set_defaults(run=_model_sign)
+
+
+def _run(app: Any, work: Any) -> Any:
+    """Run ``work(ctx)`` outside any workspace, showing its progress."""
+    from console.jobs.apart import run_apart
+
+    printer = app.progress_printer()
+    try:
+        return run_apart(work, printer)
+    finally:
+        printer.finish()
+
+
+def _build(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.build import build
+
+    keys = [load_signing_key(path, args.passphrase_file, app) for path in args.key]
+    try:
+        volume = units.parse_size(args.volume_size) if args.volume_size else None
+    except ValueError:
+        raise BAD_SIZE(size=args.volume_size) from None
+    built = _run(app, lambda ctx: build(ctx, Path(args.spec), Path(args.out), keys, volume))
+    data = {"bundle_id": built.bundle_id, "release_id": built.release_id, "folders": [str(f) for f in built.folders],
+            "files": built.files, "bytes": built.bytes, "objects": built.objects, "warnings": list(built.warnings)}
+    app.out(data, lambda: "\n".join([
+        app.t(N_("Bundle {bundle} written: {files} files, {size}, on {volumes} volumes."), bundle=built.bundle_id, files=built.files,
+              size=units.size(built.bytes), volumes=len(built.folders)), *(f"  {w}" for w in built.warnings)]))
+    return EXIT_DONE
+
+
+def _believed(args: argparse.Namespace, app: Any) -> tuple[dict[str, Any], int, frozenset[str]]:
+    """(keys, threshold, revoked) given on the command line, else those of the site where there is one."""
+    from console.trust.keys import load_public
+
+    if args.public_key:
+        keys = [(load_public(Path(p)), Path(p).stem) for p in args.public_key]
+        return {k.keyid: (k, name) for k, name in keys}, args.threshold, frozenset()
+    if not (app.workspace / "sealift.db").exists():
+        return {}, 1, frozenset()
+    engine = app.engine()
+    site = engine.site.get()
+    return engine.trust.believed(), site.policy.release_threshold if site else 1, engine.trust.revoked()
+
+
+def _media(args: argparse.Namespace) -> list[Path]:
+    return [Path(m) for m in args.media]
+
+
+def _inspect(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.verify import document, inspect
+
+    seen = inspect(_media(args), *_believed(args, app))
+    data = document(seen, None)
+    data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
+    app.out(data, lambda: _told(app, data))
+    return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
+
+
+def _verify(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.verify import verify
+
+    believed = _believed(args, app)
+    data = _run(app, lambda ctx: verify(ctx, _media(args), *believed))
+    app.out(data, lambda: _told(app, data))
+    return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _told(app: Any, data: dict[str, Any]) -> str:
+    from console.errors import shown
+
+    lines = [data["verdict"].upper()]
+    if data.get("release_id"):
+        lines += [f"  {app.t(N_('Title'))}: {shown(data['title'])}", f"  {app.t(N_('Release'))}: {data['release_id'][:16]}",
+                  f"  {app.t(N_('Files'))}: {data['files']}, {units.size(data['bytes'])}"]
+        lines += [f"  {c['id']} ({c['type']}, {c['format']}) {shown(c['version'])} {shown(c['license'])}" for c in data["components"]]
+    lines += [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}" for s in data["signers"]]
+    lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
+    lines += [f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"]]
+    if data["missing_volumes"]:
+        lines.append(f"  {app.t(N_('Volumes that are not here'))}: {', '.join(map(str, data['missing_volumes']))}")
+    return "\n".join(lines)
+
+
+def _import(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.library import as_json
+
+    imported = app.ctx_job(app.engine().library.import_job(_media(args), app.t(N_("Import a bundle"))))
+    data = as_json(imported.release) | {"bytes_copied": imported.bytes_copied, "bytes_reused": imported.bytes_reused,
+                                        "receipt": imported.receipt}
+    app.out(data, lambda: app.t(N_("{title} is in the library: release {release}."), title=imported.release.title,
+                                release=imported.release.release_id[:16]))
+    return EXIT_DONE
+
+
+def _list(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.library import as_json
+
+    releases = app.engine().library.list()
+    app.out({"releases": [as_json(r) for r in releases]}, lambda: table(
+        [(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
+        (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size")))) if releases
+        else app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR")))
+    return EXIT_DONE
+
+
+def _remove(args: argparse.Namespace, app: Any) -> int:
+    release = app.engine().library.remove(args.name)
+    app.out({"removed": release.release_id}, lambda: app.t(N_("Removed {name}."), name=release.title))
+    return EXIT_DONE
+
+
+def _model_verify(args: argparse.Namespace, app: Any) -> int:
+    from cryptography import x509
+
+    from console.trust import oms
+    from console.trust.keys import load_public
+
+    folder, signature = Path(args.folder), Path(args.signature)
+    if not folder.exists():
+        raise NO_FOLDER(path=args.folder)
+    try:
+        with open(signature, "rb") as source:
+            raw = source.read(oms.MAX_SIGNATURE_BYTES + 1)
+    except OSError as problem:
+        raise NO_SIGNATURE(path=args.signature, reason=problem.strerror or "?") from None
+    roots = []
+    for path in args.certificate_chain:
+        try:
+            roots += x509.load_pem_x509_certificates(Path(path).read_bytes())
+        except (OSError, ValueError):
+            raise BAD_CERTIFICATE(path=path) from None
+    data = oms.verify(folder, raw, keys=[load_public(Path(p)) for p in args.public_key], roots=roots, signature_path=signature)
+    app.out(data, lambda: "\n".join([data["verdict"].upper(), *(f"  {f['code']}  {f['path']}  {f['message']}" for f in data["findings"])]))
+    return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _model_sign(args: argparse.Namespace, app: Any) -> int:
+    from console.trust import oms
+
+    folder = Path(args.folder)
+    if not folder.is_dir():
+        raise NO_FOLDER(path=args.folder)
+    raw = oms.sign_folder(folder, load_signing_key(args.key, args.passphrase_file, app), Path(args.signature))
+    try:
+        Path(args.signature).write_bytes(raw)
+    except OSError as problem:
+        raise UNWRITABLE(path=args.signature, reason=problem.strerror or "?") from None
+    app.out({"signature": args.signature}, lambda: app.t(N_("Signature written to {path}."), path=args.signature))
+    return EXIT_DONE

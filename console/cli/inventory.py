@@ -1,0 +1,90 @@
+"""``sealift inventory``: ask servers, store, print; ``inventory parse`` reads one recorded output."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from console.cli.credentials import add_credential_options, fill_credentials
+from console.errors import EXIT_DONE, EXIT_FAILED
+from console.i18n import N_
+from console.units import size
+
+FORM = N_("{name}: {devices} devices, {unreadable} facts could not be read")
+
+
+def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
+    """Add ``inventory``. With ``parse`` as its first word it reads a recording and knows no servers."""
+    parser = sub.add_parser("inventory", parents=common, help="ask servers what they are",
+                            epilog="inventory parse TOOL FILE reads one recorded output; see inventory parse --help")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="servers, or @group; all when left out")
+    parser.add_argument("--cached", action="store_true", help="print the last inventory instead of asking")
+    add_credential_options(parser)
+    parser.set_defaults(run=run)
+    _branch_off(parser, common)
+
+
+def _branch_off(parser: argparse.ArgumentParser, common: list[argparse.ArgumentParser]) -> None:
+    """Hand everything to the parser of ``parse`` when that is the first word. argparse cannot tell a command from
+    the first of any number of names, so it is told here, before it looks."""
+    import importlib.util
+    if importlib.util.find_spec("console.cli.inventory_parse") is None:
+        return
+    from console.cli.inventory_parse import add_parser
+
+    branch = type(parser)(prog=parser.prog, add_help=False)
+    add_parser(branch.add_subparsers(), common)
+    ask = parser.parse_known_args
+
+    def parse_known_args(args=None, namespace=None):
+        words = [n for n, word in enumerate(args or ()) if not word.startswith("-")]
+        if words and args[words[0]] == "parse":
+            rest = [*args[: words[0]], *args[words[0] + 1 :]]
+            return branch.parse_known_args(["parse", *rest], namespace)
+        return ask(args, namespace)
+
+    parser.parse_known_args = parse_known_args
+
+
+def run(args: argparse.Namespace, app: Any) -> int:
+    """Ask the servers; exit 3 when not one was reached, else 0: some unreachable is a result."""
+    from console.jobs.job import JobSpec
+
+    fill_credentials(args, app)
+    engine = app.engine()
+    names = tuple(r.name for r in engine.servers.select(args.names))
+    if args.cached:
+        taken = {name: engine.inventory.latest(name) for name in names}
+    else:
+        spec = JobSpec("inventory", app.t(N_("Inventory")), lambda ctx: engine.inventory.refresh(ctx, names), names)
+        taken = app.ctx_job(spec)
+    app.out({"servers": [_as_json(engine, name, taken[name]) for name in names]},
+            lambda: "\n".join(_as_text(app, name, taken[name]) for name in names))
+    reached = any(record is not None and record.reached for record in taken.values())
+    return EXIT_DONE if reached or not names else EXIT_FAILED
+
+
+def _as_json(engine: Any, name: str, record: Any) -> dict[str, Any]:
+    from console.servers.differences import differences
+    from console.servers.plain import plain
+
+    if record is None:
+        return {"name": name, "taken_at": None, "reached": False, "error": None, "devices": [], "facts": {},
+                "differences": []}
+    before = engine.inventory.previous(name) if record.reached else None
+    changes = differences(before, record) if before else []
+    return {"name": name, "taken_at": record.taken_at, "reached": record.reached, "error": record.error,
+            "devices": plain(record.devices), "differences": [c.as_dict() for c in changes],
+            "facts": {f.id: {"state": f.state, "value": plain(f.value), "reason": f.reason, "evidence": f.evidence}
+                      for f in record.facts.values()}}
+
+
+def _as_text(app: Any, name: str, record: Any) -> str:
+    if record is None:
+        return app.t(N_("{name}: never asked"), name=name)
+    if not record.reached:
+        return f"{name}: {record.error['message']}"
+    unreadable = sum(f.state == "unreadable" for f in record.facts.values())
+    lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=unreadable)]
+    lines += [f"  {d.index}  {d.model or d.name}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""``sealift jobs`` and ``sealift errors``: what was under way, and every error by its code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any
+
+from console import registry
+from console.cli.output import table
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, declared
+from console.i18n import N_
+
+HOW_TO_GO_ON = {
+    "push.run": N_("Push it again: it goes on from the last verified chunk."),
+    "bundle.import": N_("Import it again: chunks that were copied and checked are not copied again."),
+    "deploy.apply": N_("Apply the plan again to go on, or roll the deployment back."),
+}
+"""What to tell a person about an interrupted job, by kind."""
+
+
+def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
+    """Add ``jobs`` and ``errors``."""
+    parser = sub.add_parser("jobs", parents=common, help="what was done and what was cut off")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    one = actions.add_parser("list", parents=common, help="jobs, newest first")
+    one.add_argument("--interrupted", action="store_true", help="only those that were cut off and not dismissed")
+    one.set_defaults(run=_list)
+    one = actions.add_parser("dismiss", parents=common, help="take a cut-off job off the list")
+    one.add_argument("id")
+    one.set_defaults(run=_dismiss)
+    parser = sub.add_parser("errors", parents=common, help="every error with its code and remedy")
+    parser.set_defaults(run=_errors)
+
+
+def _list(args: argparse.Namespace, app: Any) -> int:
+    jobs = app.engine().jobs
+    rows = jobs.interrupted() if args.interrupted else jobs.history()
+    for row in rows:
+        row["how_to_go_on"] = app.t(HOW_TO_GO_ON.get(row["kind"], N_("Start it again."))) if row["state"] == "interrupted" else None
+    app.out({"jobs": rows}, lambda: table([(r["id"], r["submitted_at"][:19], r["state"], r["title"], r["how_to_go_on"] or "") for r in rows],
+                                          ("ID", app.t(N_("Since")), app.t(N_("State")), app.t(N_("Job")), "")))
+    return EXIT_DONE
+
+
+def _dismiss(args: argparse.Namespace, app: Any) -> int:
+    done = app.engine().jobs.dismiss(args.id)
+    app.out({"dismissed": done}, lambda: app.t(N_("Dismissed.") if done else N_("There is no such interrupted job.")))
+    return EXIT_DONE if done else EXIT_BAD_VERDICT
+
+
+def _errors(args: argparse.Namespace, app: Any) -> int:
+    for name in registry.all_modules():
+        importlib.import_module(name)
+    kinds = declared().values()
+    app.out({"errors": [{"code": k.code, "message": app.t(k.message), "remedy": app.t(k.remedy), "retryable": k.retryable,
+                         "exit_code": k.family.exit_code} for k in kinds]},
+            lambda: "\n".join(f"{k.code}  (exit {k.family.exit_code})\n    {app.t(k.message)}\n    {app.t(k.remedy)}" for k in kinds))
+    return EXIT_DONE

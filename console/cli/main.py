@@ -1,0 +1,222 @@
+"""The command line: one parser, one place where errors become text and exit codes.
+
+Each module of :mod:`console.cli` that has a ``register(sub, common)`` adds its commands; a command's ``run(args, app)``
+returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import console
+from console import registry
+from console.cli.output import ProgressPrinter
+from console.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_USAGE, INTERNAL, Cancelled, InputError, SealiftError, UsageError, code
+from console.i18n import LANGUAGES, N_, tr
+from console.secrets import Secret
+
+USAGE = code("command.usage", UsageError, N_("{problem}"), N_("`sealift {command} --help` shows how the command is used."))
+NO_SECRET = code("command.no-secret", InputError, N_("A password is needed, and there is nobody to ask."),
+                 N_("Run it on a terminal, or give a file with the option that ends in -file."))
+SECRET_FILE = code("command.secret-file", InputError, N_("The file {path} cannot be read: {reason}."),
+                   N_("Check the path and the rights of the file."))
+NO_WINDOW = code("command.no-window", UsageError, N_("This installation has no window; name a command."),
+                 N_("`sealift --help` lists the commands."))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise USAGE(problem=message, command=self.prog.partition(" ")[2].strip())
+
+
+class App:
+    """What a command is handed."""
+
+    def __init__(self, args: argparse.Namespace):
+        self._args, self._engine = args, None
+        self.lang: str = args.lang
+        self.json: bool = args.json
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of the workspace in force."""
+        from console.settings import data_folder
+
+        given = self._args.workspace or os.environ.get("SEALIFT_WORKSPACE")
+        return Path(given).expanduser().absolute() if given else data_folder()
+
+    def engine(self) -> Any:
+        """The workspace's engine, opened when first asked for, logged in when --user is given."""
+        if self._engine is None:
+            from console.engine import Engine
+
+            self._engine = Engine.open(self.workspace)
+            user = self._args.user or os.environ.get("SEALIFT_USER")
+            if user:
+                self._engine.login(user, self.ask_secret(self.t(N_("Password of {name}: "), name=user), self._args.password_file))
+        return self._engine
+
+    def out(self, data: dict[str, Any], text: str | Callable[[], str]) -> None:
+        """Print the result: one JSON document with --json, else the text."""
+        if self.json:
+            print(json.dumps(data, ensure_ascii=False, indent=2, default=str), flush=True)
+        else:
+            shown = text() if callable(text) else text
+            if shown:
+                print(shown, flush=True)
+
+    def t(self, text: str, /, **params: Any) -> str:
+        """Marked text in the reader's language."""
+        return tr(text, self.lang, **params)
+
+    def say(self, text: str, /, **params: Any) -> None:
+        """A line on standard error, besides the result."""
+        print(self.t(text, **params), file=sys.stderr, flush=True)
+
+    def ctx_job(self, spec: Any) -> Any:
+        """Run a job, showing what it tells on standard error; its result or its error."""
+        engine = self.engine()
+        printer = self.progress_printer()
+        stop = engine.events.subscribe(printer)
+        try:
+            return engine.jobs.run(spec)
+        finally:
+            stop()
+            printer.finish()
+
+    def progress_printer(self) -> ProgressPrinter:
+        """A listener that shows what a job tells on standard error, in the form asked for."""
+        return ProgressPrinter(self._args.progress, self.lang)
+
+    def ask_secret(self, prompt: str, file: Path | str | None) -> Secret:
+        """A secret from ``file`` (its first line), else asked for on the terminal.
+
+        Raises:
+            InputError: ``command.no-secret``, ``command.secret-file``.
+        """
+        if file is not None:
+            try:
+                return Secret(Path(file).read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r"))
+            except (OSError, UnicodeDecodeError) as problem:
+                raise SECRET_FILE(path=str(file), reason=getattr(problem, "strerror", None) or "not text") from None
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise NO_SECRET()
+        return Secret(getpass.getpass(prompt))
+
+    def report_crash(self, problem: BaseException) -> Path:
+        """Write the report of an unexpected error where it can be found."""
+        return self._engine.report_crash(problem) if self._engine is not None else _report_apart(problem)
+
+    def close(self) -> None:
+        """Close the engine, if one was opened."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def _report_apart(problem: BaseException) -> Path:
+    """Write a crash report where there is no workspace to hold it."""
+    handle, name = tempfile.mkstemp(prefix="sealift-crash-", suffix=".txt", text=True)
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write("".join(traceback.format_exception(problem)))
+    return Path(name)
+
+
+def _common(defaults: bool) -> argparse.ArgumentParser:
+    """The options that may stand before and after the command. Behind it they have no default, lest it undo what
+    stood before."""
+    parser = _Parser(add_help=False, argument_default=None if defaults else argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--workspace", metavar="DIR", help="folder of the site's workspace (SEALIFT_WORKSPACE)")
+    add("--json", action="store_true", **({} if defaults else {"default": argparse.SUPPRESS}), help="one JSON document on stdout")
+    add("--lang", choices=sorted(LANGUAGES), **({"default": "en"} if defaults else {}), help="language of the texts")
+    add("--progress", choices=("bar", "json", "none"), **({"default": "bar"} if defaults else {}), help="how progress is shown on stderr")
+    add("--user", metavar="NAME", help="act as this account (SEALIFT_USER)")
+    add("--password-file", metavar="FILE", help="the account's password")
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="sealift", parents=[_common(True)], description="From a drive into service, and proof of it.")
+    parser.add_argument("--version", action="version", version=f"sealift {console.__version__}")
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    common = [_common(False)]
+    for module in registry.modules("console.cli"):
+        register = getattr(module, "register", None)
+        if register is not None:
+            register(sub, common)
+    return parser
+
+
+def main(argv: list[str] | None = None, open_window: Callable[..., int] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after the program's name; of this process when None.
+        open_window: opens the window; called when no command is named.
+
+    Returns:
+        The exit code.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    _utf8()
+    app: App | None = None
+    try:
+        args = build_parser().parse_args(words)
+        app = App(args)
+        if getattr(args, "run", None) is None:
+            if open_window is None:
+                raise NO_WINDOW()
+            return open_window(workspace=app.workspace, lang=args.lang)
+        return args.run(args, app)
+    except (Cancelled, KeyboardInterrupt):
+        return EXIT_CANCELLED
+    except SealiftError as problem:
+        return _failed(problem, words)
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody to tell.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - replaces the broken stream until the process ends
+        return EXIT_CANCELLED
+    except SystemExit as end:  # argparse, after --help and --version
+        return end.code if isinstance(end.code, int) else EXIT_DONE
+    except Exception as problem:  # the very top: what nobody expected becomes a report, not a traceback
+        report = app.report_crash(problem) if app else _report_apart(problem)
+        return _failed(INTERNAL(what=f"{type(problem).__name__}; report: {report}"), words)
+    finally:
+        if app is not None:
+            with contextlib.suppress(SealiftError):
+                app.close()
+
+
+def _utf8() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _failed(problem: SealiftError, words: list[str]) -> int:
+    lang = _lang_of(words)
+    if "--json" in words:
+        print(json.dumps({"error": problem.as_dict(lang)}, ensure_ascii=False, indent=2, default=str), flush=True)
+    else:
+        print(f"sealift: {problem.message(lang)}\n{problem.remedy(lang)} [{problem.code}]", file=sys.stderr, flush=True)
+    return problem.exit_code if not isinstance(problem, UsageError) else EXIT_USAGE
+
+
+def _lang_of(words: list[str]) -> str:
+    for before, word in zip(["", *words], words, strict=False):
+        lang = word.removeprefix("--lang=") if word.startswith("--lang=") else word if before == "--lang" else None
+        if lang in LANGUAGES:
+            return lang
+    return "en"

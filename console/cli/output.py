@@ -1,0 +1,102 @@
+"""What a running job tells, on standard error: a bar on a terminal, one JSON object a line, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from console import units
+from console.errors import shown
+from console.events import Event, JobState, Note, Phase, Progress, ServerResult
+from console.i18n import tr
+
+REDRAW_S = 0.1
+
+
+class ProgressPrinter:
+    """A listener for the event bus; safe from any thread."""
+
+    def __init__(self, form: str, lang: str):
+        self._form, self._lang, self._lock = form, lang, threading.Lock()
+        self._terminal = form == "bar" and sys.stderr is not None and sys.stderr.isatty()
+        self._drawn_at, self._began, self._width = 0.0, time.monotonic(), 0
+        self._progress: dict[str | None, Progress] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.job is None:
+            return
+        with self._lock:
+            if self._form == "json":
+                self._line(json.dumps({"event": type(event).__name__} | _plain(event), ensure_ascii=False, default=str))
+            elif self._form == "bar":
+                self._show(event)
+
+    def finish(self) -> None:
+        """Clear the bar."""
+        with self._lock:
+            self._wipe()
+
+    def _show(self, event: Event) -> None:
+        where = f"{event.server}: " if getattr(event, "server", None) else ""
+        if isinstance(event, Note):
+            self._line(where + tr(event.text, self._lang, **{k: shown(v) for k, v in event.params.items()}))
+        elif isinstance(event, ServerResult):
+            self._line(f"{where}{tr(event.outcome, self._lang)}")
+        elif isinstance(event, Phase) and self._terminal:
+            self._line(where + tr(event.name, self._lang))
+        elif isinstance(event, Progress) and self._terminal:
+            self._progress[event.server] = event
+            if time.monotonic() - self._drawn_at > REDRAW_S:
+                self._draw()
+        elif isinstance(event, JobState) and event.state == "cancelling":
+            self._line("…")
+
+    def _draw(self) -> None:
+        self._drawn_at = time.monotonic()
+        done, total = sum(p.done for p in self._progress.values()), sum(p.total or 0 for p in self._progress.values())
+        unit = next(iter(self._progress.values())).unit
+        spent = max(self._drawn_at - self._began, 1e-6)
+        if unit == "bytes":
+            text = f"{units.size(done)} / {units.size(total)}  {units.rate(done / spent)}"
+        else:
+            text = f"{done} / {total} {unit}"
+        share = min(1.0, done / total) if total else 0.0
+        bar = "█" * int(24 * share) + "░" * (24 - int(24 * share))
+        self._wipe()
+        line = f"{bar} {share:4.0%}  {text}"
+        self._width = len(line)
+        sys.stderr.write("\r" + line)
+        sys.stderr.flush()
+
+    def _wipe(self) -> None:
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
+            self._width = 0
+
+    def _line(self, text: str) -> None:
+        self._wipe()
+        print(text, file=sys.stderr, flush=True)
+
+
+def _plain(event: Event) -> dict[str, object]:
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in fields.items()}
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """Rows under a head, columns aligned by display width."""
+    lines = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join("  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(line, widths, strict=True)).rstrip()
+                     for line in lines)
+
+
+def _width(text: str) -> int:
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)

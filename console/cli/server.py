@@ -1,0 +1,193 @@
+"""``sealift server``: servers and their host keys."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import re
+from pathlib import Path
+from typing import Any
+
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code
+from console.i18n import N_
+from console.servers.importing import Imported, parse_csv, parse_ssh_config, read_text
+from console.servers.keys import HostKey, parse_known_hosts
+from console.servers.plain import plain
+from console.servers.record import AUTHS, SUDOS, ServerRecord
+
+BAD_ADDRESS = code("server.bad-address", UsageError, N_("{address} is not an address."),
+                   N_("Give it as HOST, USER@HOST or USER@HOST:PORT."))
+NO_FILE = code("server.import-unreadable", InputError, N_("{path} cannot be read: {reason}."),
+               N_("Check the path and the rights."))
+
+
+def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
+    """Add ``server`` with its actions."""
+    parser = sub.add_parser("server", parents=common, help="servers and their host keys")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _register_add(actions, common)
+    one = actions.add_parser("import", parents=common,
+                             help="servers from CSV or an OpenSSH config; host keys from known_hosts")
+    one.add_argument("file", type=Path)
+    one.add_argument("--format", choices=("csv", "ssh-config", "known-hosts"), help="told from the name when left out")
+    one.set_defaults(run=_import)
+    one = actions.add_parser("trust", parents=common, help="show the offered host key, or trust it by its fingerprint")
+    one.add_argument("name")
+    one.add_argument("fingerprint", nargs="?", help="SHA256:… as the server's administrator gives it")
+    one.set_defaults(run=_trust)
+    one = actions.add_parser("list", parents=common, help="all servers")
+    one.set_defaults(run=_list)
+    for name, function, text in (("show", _show, "one server"), ("remove", _remove, "take a server out of the book")):
+        one = actions.add_parser(name, parents=common, help=text)
+        one.add_argument("name")
+        one.set_defaults(run=function)
+
+
+def _register_add(actions: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
+    one = actions.add_parser("add", parents=common, help="add a server")
+    one.add_argument("name")
+    one.add_argument("address", help="HOST, USER@HOST or USER@HOST:PORT")
+    # Not --user: everywhere in this program that is the account of the site that acts.
+    one.add_argument("--login", metavar="USER", help="the account on the server")
+    one.add_argument("--port", type=int)
+    one.add_argument("--identity", metavar="FILE", help="private key; a certificate beside it (FILE-cert.pub) is used")
+    one.add_argument("--auth", choices=AUTHS, help="key with --identity, else agent")
+    one.add_argument("--sudo", choices=SUDOS, default="none")
+    one.add_argument("--store", default=ServerRecord.store, help="folder for weights on the server")
+    one.add_argument("--jump", action="append", default=[], metavar="NAME", help="server to go through; nearest first")
+    one.add_argument("--label", action="append", default=[])
+    one.add_argument("--group", default="")
+    one.add_argument("--fingerprint", metavar="SHA256:…", help="trust the host key at once if this is its fingerprint")
+    one.set_defaults(run=_add)
+
+
+_ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:@\s\[\]]+))"
+                      r"(?::(?P<port>[0-9]{1,5}))?")
+_BARE_V6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
+
+def _parse_address(text: str) -> tuple[str | None, str, int | None]:
+    if _BARE_V6.fullmatch(text):
+        return None, text, None
+    match = _ADDRESS.fullmatch(text)
+    if not match:
+        raise BAD_ADDRESS(address=text)
+    return match["user"], match["v6"] or match["host"], int(match["port"]) if match["port"] else None
+
+
+def _add(args: argparse.Namespace, app: Any) -> int:
+    user, address, port = _parse_address(args.address)
+    identity = str(Path(args.identity).expanduser().absolute()) if args.identity else None
+    record = ServerRecord(
+        args.name, address, args.port or port or 22, args.login or user or getpass.getuser(), identity,
+        args.auth or ("key" if identity else "agent"), args.sudo, tuple(args.jump), tuple(args.label), args.group,
+        args.store)
+    book = app.engine().servers
+    book.add(record)
+    if args.fingerprint:
+        book.trust(record.name, args.fingerprint)
+    added = book.get(record.name)
+    app.out({"server": _public(added)}, lambda: app.t(
+        N_("Added {name}. Compare and trust its host key: sealift server trust {name}") if not added.host_keys
+        else N_("Added {name}, host key trusted."), name=added.name))
+    return EXIT_DONE
+
+
+def _public(record: ServerRecord) -> dict[str, Any]:
+    keys = [HostKey(line) for line in record.host_keys]
+    return record.as_dict() | {"host_keys": [{"type": k.type, "fingerprint": k.fingerprint} for k in keys]}
+
+
+def _import(args: argparse.Namespace, app: Any) -> int:
+    try:
+        text = read_text(args.file)
+    except OSError as problem:
+        raise NO_FILE(path=str(args.file), reason=problem.strerror or "?") from None
+    kind = args.format or _format_of(args.file)
+    if kind == "known-hosts":
+        return _import_pins(text, app)
+    found = parse_csv(text) if kind == "csv" else parse_ssh_config(text)
+    added, refused = app.engine().servers.add_all(found.records)
+    problems = [{"line": p.line, "message": p.text} for p in found.problems]
+    problems += [{"line": 0, "name": name, **problem.as_dict(app.lang)} for name, problem in refused]
+    app.out({"added": [r.name for r in added], "problems": problems},
+            lambda: _imported_text(app, added, found, refused))
+    return EXIT_BAD_VERDICT if problems else EXIT_DONE
+
+
+def _imported_text(app: Any, added: list, found: Imported, refused: list) -> str:
+    lines = [app.t(N_("{count} servers added."), count=len(added))]
+    lines += [app.t(N_("Line {line}: {problem}"), line=p.line, problem=p.text) for p in found.problems]
+    lines += [f"{name}: {problem.message(app.lang)}" for name, problem in refused]
+    return "\n".join(lines)
+
+
+def _format_of(file: Path) -> str:
+    name = file.name.lower()
+    return "known-hosts" if "known_hosts" in name else "csv" if name.endswith((".csv", ".tsv")) else "ssh-config"
+
+
+def _import_pins(text: str, app: Any) -> int:
+    known = parse_known_hosts(text)
+    pinned = app.engine().servers.trust_known_hosts(known)
+    problems = [{"line": line, "message": reason} for line, reason in known.skipped]
+    app.out({"trusted": pinned, "problems": problems}, lambda: "\n".join(
+        [app.t(N_("Host keys of {count} servers trusted."), count=len(pinned)),
+         *(app.t(N_("Line {line}: {problem}"), line=line, problem=reason) for line, reason in known.skipped)]))
+    return EXIT_DONE
+
+
+def _trust(args: argparse.Namespace, app: Any) -> int:
+    book = app.engine().servers
+    if args.fingerprint is None:
+        offered, known = book.offered_key(args.name), book.get(args.name).host_keys
+        data = {"server": args.name, "type": offered.type, "fingerprint": offered.fingerprint, "key": offered.line,
+                "trusted": offered.line in known, "changed": bool(known) and offered.line not in known}
+        app.out(data, lambda: app.t(
+            N_("{name} offers {type} {fingerprint}. Compare it with what its administrator gives, then: "
+               "sealift server trust {name} {fingerprint}"),
+            name=args.name, type=offered.type, fingerprint=offered.fingerprint))
+        return EXIT_DONE
+    key = book.trust(args.name, args.fingerprint)
+    app.out({"server": args.name, "type": key.type, "fingerprint": key.fingerprint, "trusted": True},
+            lambda: app.t(N_("The host key of {name} is trusted: {fingerprint}"), name=args.name,
+                          fingerprint=key.fingerprint))
+    return EXIT_DONE
+
+
+def _list(args: argparse.Namespace, app: Any) -> int:
+    records = app.engine().servers.list()
+
+    def text() -> str:
+        if not records:
+            return app.t(N_("No servers yet. Add one: sealift server add NAME ADDRESS"))
+        width, states = max(len(r.name) for r in records), (app.t(N_("host key not trusted")), app.t(N_("trusted")))
+        return "\n".join(f"{r.name:<{width}}  {r.user}@{r.address}:{r.port}  {states[bool(r.host_keys)]}"
+                         for r in records)
+
+    app.out({"servers": [_public(r) for r in records]}, text)
+    return EXIT_DONE
+
+
+def _show(args: argparse.Namespace, app: Any) -> int:
+    record = app.engine().servers.get(args.name)
+    latest = app.engine().inventory.latest(args.name)
+    taken = latest and {"taken_at": latest.taken_at, "reached": latest.reached, "error": latest.error,
+                        "devices": plain(latest.devices)}
+    data = {"server": _public(record), "inventory": taken}
+
+    def text() -> str:
+        lines = [f"{key}: {', '.join(value) if isinstance(value, list) else value}"
+                 for key, value in record.as_dict().items() if value not in (None, [], "")]
+        lines += [f"host key: {HostKey(line).type} {HostKey(line).fingerprint}" for line in record.host_keys]
+        return "\n".join(lines)
+
+    app.out(data, text)
+    return EXIT_DONE
+
+
+def _remove(args: argparse.Namespace, app: Any) -> int:
+    app.engine().servers.remove(args.name)
+    app.out({"removed": args.name}, lambda: app.t(
+        N_("Removed {name}. Nothing was changed on the server itself."), name=args.name))
+    return EXIT_DONE

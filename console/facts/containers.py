@@ -1,0 +1,54 @@
+"""Container engines, their runtimes, and CDI specifications."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from console.facts.fact import Fact
+from console.facts.grammar import Page, clean, shown, strict_json
+
+_ENGINES_SCRIPT = r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer; do
+command -v "$t" >/dev/null 2>&1 && printf '%s|%s\n' "$t" "$("$t" --version 2>/dev/null | head -n 1)"; done
+for t in nvidia-ctk nvidia-container-cli ascend-docker-runtime; do
+command -v "$t" >/dev/null 2>&1 && printf '%s|%s\n' "$t" "$("$t" --version 2>/dev/null | head -n 1)"; done
+exit 0"""
+
+_CDI_SCRIPT = r"""for f in /etc/cdi/* /var/run/cdi/*; do [ -f "$f" ] || continue
+printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; exit 0"""
+
+
+def _engines(text: str) -> list[dict[str, Any]]:
+    found = []
+    for line in clean(text).splitlines():
+        name, mark, said = line.partition("|")
+        if mark:
+            version = re.search(r"v?(\d+(?:\.\d+)+[\w.+~-]*)", said[:300])
+            found.append({"name": name, "version": version[1] if version else None})
+    return found
+
+
+def _docker(text: str) -> dict[str, Any]:
+    page = Page(clean(text), "docker info")
+    value = strict_json(page.text, page)
+    if not isinstance(value, dict):
+        page.fail(0, "the JSON is not an object")
+    if not shown(str(value.get("ServerVersion") or "")):
+        page.fail(0, "; ".join(map(str, value.get("ServerErrors") or ())) or "the daemon does not answer")
+    runtimes = value.get("Runtimes")
+    return {"version": shown(str(value.get("ServerVersion") or "")), "root": value.get("DockerRootDir"),
+            "runtimes": sorted(runtimes) if isinstance(runtimes, dict) else [],
+            "default_runtime": value.get("DefaultRuntime"), "cgroup_version": value.get("CgroupVersion"),
+            "storage_driver": value.get("Driver")}
+
+
+def _cdi(text: str) -> list[dict[str, Any]]:
+    return [{"file": file, "kind": kind.strip('"') or None}
+            for file, mark, kind in (line.partition("|") for line in clean(text).splitlines()) if mark]
+
+
+FACTS = [
+    Fact("containers.engines", ("sh", "-c", _ENGINES_SCRIPT), 20, _engines),
+    Fact("containers.docker", ("docker", "info", "--format", "{{json .}}"), 20, _docker),
+    Fact("containers.cdi", ("sh", "-c", _CDI_SCRIPT), 5, _cdi),
+]

@@ -1,0 +1,100 @@
+"""The processors and their NUMA nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from console.facts.fact import Fact
+from console.facts.grammar import Page, clean, shown, strict_json, whole
+
+# The names in the order of preference; the Chinese ones are those of util-linux's own translation.
+_KEYS: dict[str, tuple[str, ...]] = {
+    "architecture": ("Architecture", "架构"),
+    "cpu_count": ("CPU(s)", "CPU"),
+    "sockets": ("Socket(s)", "座"),
+    "cores_per_socket": ("Core(s) per socket", "每个座的核数"),
+    "threads_per_core": ("Thread(s) per core", "每个核的线程数"),
+    "numa_nodes": ("NUMA node(s)", "NUMA 节点"),
+    "model_name": ("Model name", "型号名称", "BIOS Model name"),
+    "vendor_id": ("Vendor ID", "厂商 ID"),
+}
+_COUNTS = ("cpu_count", "sockets", "cores_per_socket", "threads_per_core", "numa_nodes")
+
+
+def _fields(lines: Iterable[str]) -> dict[str, str]:
+    said: dict[str, str] = {}
+    for line in lines:
+        key, mark, value = line.partition(":") if ":" in line else line.partition("：")
+        if mark:
+            said.setdefault(key.strip(), value.strip())
+    return said
+
+
+def is_known(line: str) -> bool:
+    """Whether the line begins as one that is read here."""
+    return any(name.startswith(line.partition(":")[0].strip()) for names in _KEYS.values() for name in names)
+
+
+def cpu_env(lines: Iterable[str]) -> dict[str, Any]:
+    """The fields of ``lscpu`` that are known, among whatever else the lines hold; empty when there are none."""
+    said = _fields(lines)
+    if not {"Architecture", "架构"} & set(said):
+        return {}
+    found: dict[str, Any] = {}
+    for key, names in _KEYS.items():
+        text = next((shown(said[name]) for name in names if shown(said.get(name)) is not None), None)
+        found[key] = whole(text) if key in _COUNTS else text
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def parse_lscpu(page: Page) -> dict[str, Any]:
+    """``lscpu`` as text or with ``-J``.
+
+    Raises:
+        InputError: ``inventory.unreadable-output``.
+    """
+    lines = _json_lines(page) if page.text.lstrip().startswith("{") else page.lines
+    if page.lines is lines and page.lines and is_known(page.lines[-1]):
+        page.whole()
+    found = cpu_env(lines)
+    if "architecture" not in found or "cpu_count" not in found:
+        page.empty()
+    return found
+
+
+def _json_lines(page: Page) -> list[str]:
+    def walk(entries: Any) -> Iterable[str]:
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                yield f"{str(entry.get('field', '')).rstrip(':')}: {entry.get('data')}"
+                yield from walk(entry.get("children"))
+
+    value = strict_json(page.text, page)
+    return list(walk(value.get("lscpu"))) if isinstance(value, dict) else []
+
+
+def _info(text: str) -> dict[str, Any]:
+    return parse_lscpu(Page(clean(text), "lscpu"))
+
+
+def _numa(text: str) -> list[dict[str, Any]]:
+    """Nodes with their CPUs, memory in KiB and distances."""
+    nodes = []
+    for line in clean(text).splitlines():
+        match = re.fullmatch(r"node(\d+)\|([\d,\-]*)\|(\d*)\|([\d ]*)", line.strip())
+        if match:
+            nodes.append({"node": int(match[1]), "cpus": match[2], "memory_kib": whole(match[3]),
+                          "distances": [int(word) for word in match[4].split()]})
+    return nodes
+
+
+_NUMA_SCRIPT = r"""for n in /sys/devices/system/node/node[0-9]*; do [ -d "$n" ] || continue
+printf '%s|%s|%s|%s\n' "${n##*/}" "$(cat "$n/cpulist")" \
+"$(awk '/MemTotal/ { print $4 }' "$n/meminfo")" "$(cat "$n/distance")"; done"""
+
+FACTS = [
+    Fact("cpu.info", ("lscpu",), 10, _info),
+    Fact("cpu.numa", ("sh", "-c", _NUMA_SCRIPT), 5, _numa),
+]

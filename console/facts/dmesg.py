@@ -1,0 +1,63 @@
+"""The kernel log: Xid and SXid messages of the NVIDIA driver, and other lines that tell of broken hardware."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from console.facts.fact import Fact
+from console.facts.grammar import Page, clean
+
+_XID = re.compile(r"(?<![A-Za-z])(S?Xid) \((?:PCI:)?([0-9a-fA-F:.]{4,20})\): (\d{1,5})")
+_GPU = re.compile(r"NVRM: GPU at (?:PCI:)?([0-9a-fA-F:.]{4,20}): (GPU-[0-9a-fA-F-]{8,40})")
+
+
+def parse_dmesg(page: Page) -> dict[str, Any]:
+    """Xids once each, how many lines told of them, GPUs named by address and UUID.
+
+    ``error_kind`` is there only when there are such messages.
+    """
+    found: dict[str, dict[tuple[str, int], None]] = {"Xid": {}, "SXid": {}}
+    named: dict[tuple[str, str], None] = {}
+    lines, off_bus = 0, False
+    for line in page.lines:
+        line = line[:4000]
+        match, gpu = _XID.search(line), _GPU.search(line)
+        if match:
+            lines += match[1] == "Xid"
+            found[match[1]][match[2], int(match[3])] = None
+        if gpu:
+            named[gpu[1], gpu[2]] = None
+        off_bus = off_bus or "fallen off the bus" in line
+    if not page.text.strip():
+        page.empty()
+    if _XID.search(page.lines[-1][:4000]) or _GPU.search(page.lines[-1][:4000]):
+        page.whole()
+    xids, sxids = ([{"bus_id": bus, "code": number} for bus, number in found[kind]] for kind in ("Xid", "SXid"))
+    told: dict[str, Any] = {"error_kind": "xid"} if xids or sxids else {}
+    told |= {"xids": xids, "xid_line_count": lines}
+    told |= {"sxids": sxids} if sxids else {}
+    told |= {"gpus_named": [{"bus_id": bus, "uuid": uuid} for bus, uuid in named]} if named else {}
+    return told | ({"fallen_off_bus": True} if off_bus else {})
+
+
+_PATTERN = ("xid|NVRM: GPU at|fallen off the bus|amdgpu.*(error|reset|timeout|ras)|machine check|AER:.*fatal"
+            "|out of memory|hung_task|blocked for more than")
+_SCRIPT = f"""log=$(dmesg) || exit 1
+printf '%s\\n' "$log" | grep -iE '{_PATTERN}' | tail -n 400
+exit 0"""
+
+
+def _log(text: str) -> dict[str, Any]:
+    lines = clean(text).splitlines()
+    if not lines:
+        return {}
+    found = parse_dmesg(Page("\n".join(lines) + "\n", "dmesg"))
+    kinds = {"machine_check": r"machine check", "aer_fatal": r"AER:.*\bfatal", "out_of_memory": r"out of memory",
+             "hung_task": r"hung_task|blocked for more than", "amdgpu": r"amdgpu.*(?:error|reset|timeout|ras)"}
+    counts = {name: sum(bool(re.search(pattern, line[:2000], re.IGNORECASE)) for line in lines)
+              for name, pattern in kinds.items()}
+    return {key: value for key, value in found.items() if key != "error_kind"} | {"counts": counts}
+
+
+FACTS = [Fact("kernel.log", ("sh", "-c", _SCRIPT), 15, _log, needs_root=True, tool="dmesg")]

@@ -1,0 +1,29 @@
+"""The init system, and services that matter to accelerators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from console.facts.fact import Fact
+from console.facts.grammar import clean, pairs
+
+SERVICES = ("docker", "containerd", "nvidia-fabricmanager", "nvidia-persistenced", "nvlsm", "firewalld", "ufw",
+            "unattended-upgrades", "npu-exporter", "chronyd", "chrony", "ntpd", "systemd-timesyncd")
+
+_SCRIPT = r"""printf 'init=%s\n' "$(cat /proc/1/comm 2>/dev/null)"
+command -v systemctl >/dev/null 2>&1 || exit 0
+printf 'user_manager=%s\n' "$(systemctl --user is-system-running 2>/dev/null)"
+printf 'linger=%s\n' "$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)"
+for s in {services}; do printf 'service.%s=%s\n' "$s" "$(systemctl is-active "$s" 2>/dev/null)"; done
+exit 0""".replace("{services}", " ".join(SERVICES))
+
+
+def _system(text: str) -> dict[str, Any]:
+    """``init`` (the name of process 1), ``user_manager``, ``linger``, ``services`` by name with their state."""
+    said = dict(pairs(clean(text).splitlines(), "="))
+    services = {key[8:]: value for key, value in said.items() if key.startswith("service.") and value}
+    return {"init": said.get("init") or None, "user_manager": said.get("user_manager") or None,
+            "linger": {"yes": True, "no": False}.get(said.get("linger", "")), "services": services}
+
+
+FACTS = [Fact("init.system", ("sh", "-c", _SCRIPT), 20, _system)]

@@ -1,0 +1,46 @@
+"""Main memory, swap and huge pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from console.facts.fact import file_fact
+from console.facts.grammar import Page, clean
+
+_LINE = re.compile(r"([\w()]{1,60}):\s+(\d{1,18})(?: (kB))?")
+_KEYS = {"MemTotal": "mem_total_kib", "MemAvailable": "mem_available_kib", "SwapTotal": "swap_total_kib",
+         "HugePages_Total": "hugepages_total"}
+_MORE = {"MemFree": "mem_free_kib", "SwapFree": "swap_free_kib", "HugePages_Free": "hugepages_free",
+         "Hugepagesize": "hugepage_size_kib", "Shmem": "shmem_kib"}
+
+
+def meminfo_env(page: Page, more: bool = False) -> dict[str, Any]:
+    """``/proc/meminfo`` in KiB.
+
+    Raises:
+        InputError: ``inventory.unreadable-output``.
+    """
+    found: dict[str, Any] = {}
+    names = _KEYS | _MORE if more else _KEYS
+    for index, line in page.numbered():
+        match = _LINE.fullmatch(line.strip())
+        if not line.strip():
+            continue
+        key = line.split(":")[0].strip()
+        if not match or (names.get(key, "").endswith("kib") and not match[3]):
+            page.fail(index, "this is not a line of /proc/meminfo")
+        if match[1] in names:
+            found[names[match[1]]] = int(match[2])
+    if "mem_total_kib" not in found:
+        page.empty()
+    if not page.lines[-1].endswith("kB"):
+        page.whole()
+    return found
+
+
+def _info(text: str) -> dict[str, Any]:
+    return meminfo_env(Page(clean(text), "/proc/meminfo"), more=True)
+
+
+FACTS = [file_fact("memory.info", "/proc/meminfo", _info)]

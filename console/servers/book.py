@@ -1,0 +1,250 @@
+"""The servers of the workspace: entries, trusted host keys, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from console.errors import InputError, SealiftError, VerdictError, code
+from console.events import Changed
+from console.i18n import N_
+from console.servers.credentials import Credentials
+from console.servers.keys import HostKey, KnownHosts, checked_fingerprint
+from console.servers.record import ServerRecord, check, from_dict
+from console.store import servers as table
+from console.transport import ssh
+
+if TYPE_CHECKING:
+    from console.engine import Engine
+
+UNKNOWN = code("server.unknown", InputError, N_("There is no server {server} in this workspace."),
+               N_("See `sealift server list`, or add it."))
+EXISTS = code("server.exists", InputError, N_("There is a server {server} already."),
+              N_("Choose another name, or remove the other one first."))
+IN_USE = code("server.is-jump-host", InputError, N_("{server} is the way to {others}, so it cannot be removed."),
+              N_("Remove those servers first, or change how they are reached."))
+JUMP_LOOP = code("server.jump-loop", InputError, N_("The way to {server} goes in a circle: {way}."),
+                 N_("Correct the jump hosts of these servers."))
+MISMATCH = code("server.fingerprint-mismatch", VerdictError,
+                N_("{server} shows another host key. Given: {given}. Shown: {offered}."),
+                N_("Do not go on before the difference is explained: the fingerprint is of another server, or somebody "
+                   "is in between. The key was not trusted."))
+
+
+class ServerBook:
+    """Entries of servers; the way to reach them."""
+
+    def __init__(self, engine: Engine):
+        self._engine, self._store = engine, engine.store
+        self.credentials = Credentials()
+
+    def list(self) -> list[ServerRecord]:
+        """All servers, by name."""
+        return [from_dict(row["record"], tuple(row["host_keys"])) for row in table.all_servers(self._store)]
+
+    def get(self, name: str) -> ServerRecord:
+        """One server.
+
+        Raises:
+            InputError: ``server.unknown``.
+        """
+        for row in table.all_servers(self._store, name):
+            return from_dict(row["record"], tuple(row["host_keys"]))
+        raise UNKNOWN(server=name)
+
+    def select(self, names: tuple[str, ...] | list[str]) -> list[ServerRecord]:
+        """The servers named, in that order without repeats; ``@group`` stands for a group; none means all."""
+        book = {r.name: r for r in self.list()}
+        wanted: dict[str, ServerRecord] = {}
+        for name in names or list(book):
+            found = [r for r in book.values() if name.startswith("@") and r.group == name[1:]]
+            if name in book:
+                found = [book[name]]
+            if not found:
+                raise UNKNOWN(server=name)
+            wanted |= {r.name: r for r in found}
+        return list(wanted.values())
+
+    def add(self, record: ServerRecord) -> ServerRecord:
+        """Add a server. Its host key is not trusted yet.
+
+        Raises:
+            InputError: a field is not acceptable, the name is taken, a jump host is not known.
+        """
+        self._permit()
+        check(record)
+        book = {r.name: r for r in self.list()}
+        if record.name in book:
+            raise EXISTS(server=record.name)
+        self._check_way(record, book)
+        with self._engine.act("node.add", _obj(record.name), _described(record)):
+            table.put_server(self._store, record.name, record.as_dict())
+        self._changed()
+        return replace(record, host_keys=())
+
+    def add_all(self, records: Sequence[ServerRecord]) -> tuple[list[ServerRecord], list[tuple[str, SealiftError]]]:
+        """Add many, jump hosts before the servers behind them; gives those added and, by name, why others were not."""
+        waiting, added, refused = list(records), [], []
+        names = {r.name for r in records}
+        while waiting:
+            blocked = {r.name for r in waiting}
+            ready = [r for r in waiting if not blocked & set(r.jump) & names] or waiting
+            for record in ready:
+                waiting.remove(record)
+                try:
+                    added.append(self.add(record))
+                except InputError as problem:
+                    refused.append((record.name, problem))
+        return added, refused
+
+    def update(self, record: ServerRecord) -> ServerRecord:
+        """Change the entry of the same name; trusted host keys stay while address and port do.
+
+        A new address keeps the pins too: they belong to the server, and a wrong one is noticed at once.
+        """
+        self._permit()
+        check(record)
+        book = {r.name: r for r in self.list()}
+        if record.name not in book:
+            raise UNKNOWN(server=record.name)
+        self._check_way(record, book)
+        with self._engine.act("node.add", _obj(record.name), _described(record) | {"change": True}):
+            table.put_server(self._store, record.name, record.as_dict())
+        self._changed()
+        return self.get(record.name)
+
+    def remove(self, name: str) -> None:
+        """Take a server out of the book, with its pins and inventories. Nothing changes on the server itself."""
+        self._permit()
+        self.get(name)
+        others = [r.name for r in self.list() if name in r.jump]
+        if others:
+            raise IN_USE(server=name, others=", ".join(others))
+        with self._engine.act("node.remove", _obj(name)):
+            table.delete_server(self._store, name)
+        self._changed()
+
+    def offered_key(self, name: str) -> HostKey:
+        """The host key that the server shows now, fetched without logging in to it."""
+        record = self.get(name)
+        return HostKey(ssh.offered_key(self._target(record), jumps=self._jumps(record)))
+
+    def trust(self, name: str, fingerprint: str) -> HostKey:
+        """Pin the key that the server shows, if it has exactly this fingerprint.
+
+        Raises:
+            VerdictError: ``server.fingerprint-mismatch``; nothing was pinned.
+        """
+        self._permit()
+        given, record = checked_fingerprint(fingerprint), self.get(name)
+        detail = {"fingerprint": given, "previous": [HostKey(k).fingerprint for k in record.host_keys]}
+        with self._engine.act("node.hostkey", _obj(name), detail | {"source": "fingerprint"}):
+            offered = self.offered_key(name)
+            if offered.fingerprint != given:
+                raise MISMATCH(server=name, given=given, offered=offered.fingerprint)
+            table.pin_keys(self._store, name, [offered.line], "fingerprint")
+        self._changed()
+        return offered
+
+    def trust_known_hosts(self, known: KnownHosts) -> dict[str, list[str]]:
+        """Pin what a known_hosts file says for servers that have no pins yet; gives the fingerprints by server.
+
+        A server with pins keeps them: a file never replaces a key that was compared.
+        """
+        self._permit()
+        pinned: dict[str, list[str]] = {}
+        for record in self.list():
+            keys = known.keys_for(record.address, record.port)
+            if record.host_keys or not keys:
+                continue
+            marks = [HostKey(k).fingerprint for k in keys]
+            detail = {"fingerprint": marks[0], "fingerprints": marks, "previous": [], "source": "known_hosts"}
+            with self._engine.act("node.hostkey", _obj(record.name), detail):
+                table.pin_keys(self._store, record.name, keys, "known_hosts")
+            pinned[record.name] = marks
+        if pinned:
+            self._changed()
+        return pinned
+
+    def connect(self, name: str, *, purpose: Literal["control", "data"] = "control",
+                timeout_s: float = 15) -> ssh.SshTransport:
+        """A connection to the server, through its jump hosts. The caller closes it.
+
+        Raises:
+            WorldError, InputError: with an ``ssh.…`` code.
+        """
+        record = self.get(name)
+        try:
+            return self._connect(record, purpose, timeout_s)
+        except SealiftError as problem:
+            if not self._ask_for(problem, record):
+                raise
+        return self._connect(record, purpose, timeout_s)
+
+    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float) -> ssh.SshTransport:
+        link = ssh.connect(self._target(record), self._login(record), jumps=self._jumps(record), purpose=purpose,
+                           timeout_s=timeout_s)
+        link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)
+        return link
+
+    def _ask_for(self, problem: SealiftError, record: ServerRecord) -> bool:
+        """Ask the front end for the secret that ``problem`` says is missing; whether one came."""
+        kind = {ssh.PASSWORD_NEEDED.code: "password", ssh.IDENTITY_LOCKED.code: "passphrase"}.get(problem.code)
+        server = str(problem.params.get("server", record.name))
+        return kind is not None and self.credentials.needed(kind, server) is not None
+
+    def _login(self, record: ServerRecord) -> ssh.Login:
+        return self.credentials.login(record.name)
+
+    def _target(self, record: ServerRecord) -> ssh.Target:
+        return ssh.Target(record.name, record.address, record.port, record.user, record.host_keys, record.auth,
+                          record.identity_file, record.sudo)
+
+    def _jumps(self, record: ServerRecord) -> list[tuple[ssh.Target, ssh.Login]]:
+        way = _way(record, {r.name: r for r in self.list()}) if record.jump else []
+        return [(self._target(hop), self._login(hop)) for hop in way]
+
+    def _check_way(self, record: ServerRecord, book: dict[str, ServerRecord]) -> None:
+        _way(record, book | {record.name: record})
+
+    def close(self) -> None:
+        """Forget every secret."""
+        self.credentials.forget()
+
+    def _permit(self) -> None:
+        self._engine.require("operator", "admin")
+
+    def _changed(self) -> None:
+        self._engine.events.publish(Changed(None, frozenset({"servers"})))
+
+
+def _way(record: ServerRecord, book: dict[str, ServerRecord], through: tuple[str, ...] = ()) -> list[ServerRecord]:
+    """The jump hosts of ``record``, nearest first, their own jump hosts before them.
+
+    Raises:
+        InputError: ``server.unknown``, ``server.jump-loop``.
+    """
+    if record.name in through:
+        raise JUMP_LOOP(server=through[0], way=" → ".join((*through, record.name)))
+    hops: list[ServerRecord] = []
+    for number, name in enumerate(record.jump):
+        if name not in book:
+            raise UNKNOWN(server=name)
+        hop = book[name]
+        # Only the first hop is reached from here; a later one is reached from the hop before it.
+        if number == 0:
+            hops += _way(hop, book, (*through, record.name))
+        elif name in (*through, record.name):
+            raise JUMP_LOOP(server=record.name, way=" → ".join((*through, record.name, name)))
+        hops.append(hop)
+    return hops
+
+
+def _obj(name: str) -> dict[str, str]:
+    return {"kind": "server", "id": name, "digest": None}
+
+
+def _described(record: ServerRecord) -> dict:
+    return {"address": record.address, "port": record.port, "user": record.user, "auth": record.auth,
+            "sudo": record.sudo, "jump": list(record.jump), "group": record.group}

@@ -1,0 +1,63 @@
+"""From the evidence of one command to one of four answers: a value, empty, absent, unreadable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from console.errors import SealiftError
+from console.facts.fact import Fact
+
+State = Literal["value", "empty", "absent", "unreadable"]
+_TIMED_OUT = (124, 137, 143)
+
+
+@dataclass(frozen=True)
+class FactResult:
+    """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not, in English.
+
+    ``evidence`` holds ``argv``, ``exit_code``, ``stdout``, ``stderr``, ``duration_s``, ``truncated`` and
+    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``not-run``).
+    """
+
+    id: str
+    state: State
+    value: Any = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
+    """Parse the evidence. Nothing stands in for an answer that is missing: what cannot be read is said to be so."""
+    state, value, reason = _answer(fact, evidence)
+    return FactResult(fact.id, state, value, evidence, reason)
+
+
+def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
+    tool, outcome, exit_code = fact.argv[0], seen.get("outcome", "ran"), seen["exit_code"]
+    if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
+        return "absent", None, f"{tool} is not there"
+    if outcome == "needs-root":
+        return "unreadable", None, seen["stderr"] or "it needs root here, and the server is set to have no sudo"
+    if outcome == "not-run":
+        return "unreadable", None, "the inventory ended before it"
+    if outcome == "hung" or (exit_code in _TIMED_OUT and (seen["duration_s"] or 0) >= fact.timeout_s - 1):
+        return "unreadable", None, f"{tool} did not end within {fact.timeout_s:g} s"
+    if seen["truncated"]:
+        return "unreadable", None, f"the output of {tool} is too long"
+    if exit_code not in (0, None) and not seen["stdout"].strip():
+        said = seen["stderr"].strip().splitlines()
+        return "unreadable", None, f"{tool} ended with {exit_code}" + (f": {said[0][:300]}" if said else "")
+    return _parsed(fact, seen)
+
+
+def _parsed(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
+    try:
+        value = fact.parse(seen["stdout"])
+    except SealiftError as problem:
+        return "unreadable", None, problem.message()
+    except Exception as problem:  # a parser that meets a layout nobody foresaw must not cost the server its inventory
+        return "unreadable", None, f"{type(problem).__name__}: {problem}"[:300]
+    if value is None or (hasattr(value, "__len__") and len(value) == 0):
+        return "empty", None, None
+    return "value", value, None

@@ -1,0 +1,103 @@
+"""Canonical JSON: one text for one value, so that it can be hashed and signed. Strict on the way in.
+
+Within its limits (keys ``[a-z0-9_]{1,64}`` or of an in-toto statement, integers below 2^53, no floats) it equals
+RFC 8785. Maps keyed by data (key ids, channels) have their keys widened by the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from console.errors import VerdictError, code
+from console.i18n import N_
+
+BAD_JSON = code("trust.json", VerdictError, N_("{what} is not the JSON that it must be: {reason}."),
+                N_("The file is damaged or was not made by Sealift; get it anew."))
+TOO_LARGE = code("trust.size", VerdictError, N_("{what} is larger than {limit_bytes} bytes."),
+                 N_("The file is damaged or was not made by Sealift; get it anew."))
+
+MAX_DEPTH = 32
+_KEY = re.compile(r"[a-z0-9_]{1,64}")
+_WIDE_KEY = re.compile(r"[A-Za-z0-9:._-]{1,128}")
+IN_TOTO_KEYS = frozenset({"_type", "predicateType", "payloadType", "mediaType"})
+
+
+def encode(value: Any, *, wide_keys: bool = False) -> bytes:
+    """The canonical bytes of ``value``.
+
+    Raises:
+        ValueError: a value that canonical JSON has no form for.
+    """
+    _check(value, _WIDE_KEY if wide_keys else _KEY, 0)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+
+
+def _check(value: Any, key_form: re.Pattern[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int):
+        if abs(value) >= 1 << 53:
+            raise ValueError("a number of 2^53 or more")
+    elif isinstance(value, str):
+        value.encode("utf-8")  # a lone surrogate has no bytes: UnicodeEncodeError is a ValueError
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not (key_form.fullmatch(key) or key in IN_TOTO_KEYS):
+                raise ValueError(f"the key {key!r:.80}")
+            _check(inner, key_form, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check(inner, key_form, depth + 1)
+    else:
+        raise ValueError(f"a {type(value).__name__}")
+
+
+def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bool = False, what: str = "document") -> Any:
+    """The value of JSON text: UTF-8, no duplicate key at any level, no NaN, no float unless asked for.
+
+    Raises:
+        VerdictError: ``trust.size``, ``trust.json``.
+    """
+    if len(raw) > max_bytes:
+        raise TOO_LARGE(what=what, limit_bytes=max_bytes)
+    try:
+        text = raw.decode("utf-8")
+        _check_depth(text, max_depth)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused,
+                           parse_float=float if floats else _refused)
+        # A lone surrogate can be written as an escape; it has no UTF-8 and no place in a name.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as problem:
+        raise BAD_JSON(what=what, reason=str(problem)[:200]) from None
+    return value
+
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _check_depth(text: str, limit: int) -> None:
+    depth = 0
+    for match in _STRUCTURE.finditer(text):
+        token = match[0]
+        if token in "[{":
+            depth += 1
+            if depth > limit:
+                raise ValueError(f"nested deeper than {limit}")
+        elif token in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r:.80} twice")
+    return found
+
+
+def _refused(text: str) -> Any:
+    raise ValueError(f"the number {text[:40]}")

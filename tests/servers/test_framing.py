@@ -1,0 +1,107 @@
+"""Many commands in one script: what each said comes back whole, whatever it said."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.servers.framing import STDERR_LIMIT_BYTES, Command, Reader, script, split_errors
+
+BOUNDARY = "6f1c" * 8
+NASTY = st.sampled_from([b"\n", BOUNDARY[:-1].encode(), b"\n" + BOUNDARY[:8].encode(), b" begin 1 -\n", b" end 0 0 -\n",
+                         b"\n" + b"0" * 32 + b" end 0 0 1\n", b"\n" + b"0" * 32 + b" done\n", b"\0", b"\xff\xfe"])
+OUTPUT = st.lists(st.one_of(NASTY, st.binary(max_size=200)), max_size=20).map(b"".join).filter(
+    lambda raw: BOUNDARY.encode() not in raw)
+
+
+def stream_of(outputs: list[bytes]) -> bytes:
+    """What the script prints when its commands print ``outputs``."""
+    mark = BOUNDARY.encode()
+    return b"".join(b"\n%s begin %d 10.25\n%s\n%s end %d 0 10.50\n" % (mark, n, raw, mark, n)
+                    for n, raw in enumerate(outputs)) + b"\n%s done\n" % mark
+
+
+@given(st.lists(OUTPUT, min_size=1, max_size=4), st.lists(st.integers(1, 97), min_size=1, max_size=5))
+def test_any_output_comes_back_as_it_was(outputs, steps):
+    commands = [Command(n, ("x",), 5, 1 << 20) for n in range(len(outputs))]
+    reader, raw, at, turn = Reader(commands, BOUNDARY), stream_of(outputs), 0, 0
+    while at < len(raw):
+        step = steps[turn % len(steps)]
+        reader.feed(raw[at : at + step])
+        at, turn = at + step, turn + 1
+    reader.close()
+    assert reader.finished and [bytes(reader.frames[n].stdout) for n in range(len(outputs))] == outputs
+    assert all(f.ended and f.exit_code == 0 and f.duration_s == 0.25 for f in reader.frames.values())
+
+
+@given(st.binary(max_size=3000))
+def test_no_bytes_without_the_boundary_make_a_frame(raw):
+    reader = Reader([Command(0, ("x",), 5)], BOUNDARY)
+    reader.feed(raw)
+    reader.close()
+    assert not reader.frames and not reader.finished
+
+
+@given(st.lists(st.sampled_from([b"begin 0 1", b"begin 1 1", b"end 0 0 1", b"end 1 999999 x", b"end 0", b"done", b"",
+                                 b"begin 7 1", b"end 0 absent 1"]), max_size=12), st.binary(max_size=40))
+def test_marks_in_any_disorder_are_survived(marks, between):
+    reader = Reader([Command(0, ("x",), 5, 100), Command(1, ("y",), 5, 100)], BOUNDARY)
+    for mark in marks:
+        reader.feed(b"\n%s %s\n%s" % (BOUNDARY.encode(), mark, between))
+    reader.close()
+    assert set(reader.frames) <= {0, 1} and all(len(f.stdout) <= 100 for f in reader.frames.values())
+
+
+def test_more_than_the_limit_is_cut_and_said_so():
+    reader = Reader([Command(0, ("x",), 5, 10)], BOUNDARY)
+    reader.feed(stream_of([b"a" * 11]))
+    assert reader.frames[0].truncated and bytes(reader.frames[0].stdout) == b"a" * 10
+
+
+@given(st.binary(max_size=300))
+def test_errors_are_told_apart(raw):
+    mark = BOUNDARY.encode()
+    whole = b"banner\n%s begin 0\n%s\n%s end 0\n\n%s begin 1\nlast" % (mark, raw, mark, mark)
+    if mark not in raw:
+        assert split_errors(whole, BOUNDARY) == {0: raw, 1: b"last"} or split_errors(b"\n" + whole, BOUNDARY)
+
+
+SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("timeout_tool", [True, False])
+def test_the_script_in_a_real_shell(shell, timeout_tool, tmp_path):
+    commands = [
+        Command(0, ("printf", "no line end"), 5),
+        Command(1, ("sh", "-c", "echo out; echo err >&2; exit 7"), 5),
+        Command(2, ("no-such-tool-here", "-x"), 5),
+        Command(3, ("sleep", "100"), 1),
+        Command(4, ("yes",), 5, 1000),
+        Command(5, ("sh", "-c", "cat; echo $mark end"), 5),
+        Command(6, ("sh", "-c", "head -c 40000 /dev/zero >&2"), 5),
+        Command(7, ("printf", "%s|", "a b", "$HOME", "'", "*"), 5)]
+    path = "/usr/bin:/bin"
+    if not timeout_tool:
+        for name in ("sh", "sleep", "head", "yes", "cat"):
+            (tmp_path / name).symlink_to(shutil.which(name))
+        path = str(tmp_path)
+    done = subprocess.run([shutil.which(shell), *(("sh",) if shell == "busybox" else ()), "-s"],
+                          input=script(commands, BOUNDARY), capture_output=True, env={"PATH": path}, timeout=30)
+    reader = Reader(commands, BOUNDARY)
+    reader.feed(done.stdout)
+    reader.close()
+    errors, frames = split_errors(done.stderr, BOUNDARY), reader.frames
+    assert reader.finished and sorted(frames) == list(range(8)) and all(f.ended for f in frames.values())
+    assert bytes(frames[0].stdout) == b"no line end"
+    assert (bytes(frames[1].stdout), errors[1], frames[1].exit_code) == (b"out\n", b"err\n", 7)
+    assert frames[2].absent and frames[2].exit_code is None
+    assert frames[3].exit_code in (124, 137, 143) and (frames[3].duration_s is None or frames[3].duration_s < 10)
+    assert frames[4].truncated and len(frames[4].stdout) == 1000
+    assert bytes(frames[5].stdout) == b"end\n"
+    assert len(errors[6]) == STDERR_LIMIT_BYTES
+    assert bytes(frames[7].stdout) == b"a b|$HOME|'|*|"

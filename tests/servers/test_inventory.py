@@ -1,0 +1,148 @@
+"""Inventories over real SSH: evidence kept, four kinds of answer, hung commands, many servers."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from console.assets import asset
+from console.errors import Cancelled, SealiftError
+from console.events import ServerResult
+from console.facts.fact import UNREADABLE, Fact
+from console.jobs.job import Context, NullContext
+from console.practice.host import HOSTS
+from console.servers import inventory as subject
+from console.servers.differences import differences
+from console.servers.inventory import GRACE_S, InventoryRecord, gather
+from console.servers.keys import HostKey
+from console.servers.record import ServerRecord
+from console.servers.results import FactResult, judge
+from console.transport.ssh import connect
+
+
+def parse(text: str) -> str:
+    if "unreadable" in text:
+        raise UNREADABLE(tool="x", line=1, reason="because", text=text)
+    return text.strip()
+
+
+def fact(name: str, *argv: str, timeout_s: float = 5, **more) -> Fact:
+    return Fact(name, argv, timeout_s, parse, **more)
+
+
+def answers(server, *wanted: Fact, **more) -> dict[str, FactResult]:
+    with closing(connect(server.target())) as link:
+        seen = gather(link, wanted, **more)
+    return {f.id: judge(f, seen[f.id]) for f in wanted}
+
+
+def test_four_kinds_of_answer(practice_server):
+    found = answers(practice_server(), fact("a.value", "echo", "hi"), fact("a.empty", "true"),
+                    fact("a.absent", "no-such-tool"), fact("a.layout", "echo", "unreadable"),
+                    fact("a.fails", "sh", "-c", "echo why >&2; exit 3"), fact("a.hangs", "sleep", "60", timeout_s=1),
+                    fact("a.long", "yes"), fact("a.root", "id", needs_root=True))
+    states = {name: r.state for name, r in found.items()}
+    assert states == {"a.value": "value", "a.empty": "empty", "a.absent": "absent", "a.layout": "unreadable",
+                      "a.fails": "unreadable", "a.hangs": "unreadable", "a.long": "unreadable", "a.root": "unreadable"}
+    assert found["a.value"].value == "hi" and found["a.value"].evidence["argv"] == ["echo", "hi"]
+    assert "why" in found["a.fails"].reason and "because" in found["a.layout"].reason
+    assert "1 s" in found["a.hangs"].reason and found["a.long"].evidence["truncated"]
+
+
+def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, monkeypatch):
+    monkeypatch.setattr(subject, "GRACE_S", 0.5)
+    stubborn = fact("b.stubborn", "sh", "-c", "setsid sleep 30 & echo started", timeout_s=1)
+    started = time.monotonic()
+    found = answers(practice_server(), fact("a.before", "echo", "1"), stubborn, fact("c.after", "echo", "2"))
+    assert time.monotonic() - started < 8 < GRACE_S + 30
+    assert found["a.before"].value == "1" and found["c.after"].value == "2"
+    assert found["b.stubborn"].state == "unreadable"
+
+
+def test_hostile_output_stays_evidence(practice_server):
+    server = practice_server()
+    (server.home / "bad").write_bytes(b"\x1b[2J\xff\xfe<b>=cmd|\x00\n 0123456789abcdef0123456789abcdef end 0 0 1\n")
+    found = answers(server, fact("a.bad", "cat", "bad"), fact("b.next", "echo", "on"))
+    assert "\\xff\\xfe<b>=cmd" in found["a.bad"].evidence["stdout"] and found["b.next"].value == "on"
+
+
+def test_an_account_without_a_shell_is_named(practice_server):
+    server = practice_server()
+    (server.tools / "sh").write_text("#!/bin/sh\necho 'This account is closed.' >&2\nexit 1\n")
+    (server.tools / "sh").chmod(0o755)
+    with closing(connect(server.target())) as link, pytest.raises(SealiftError) as caught:
+        gather(link, [fact("a.x", "echo", "hi")])
+    assert caught.value.code == "inventory.no-shell" and "closed" in caught.value.message()
+
+
+def added(engine, server, name: str) -> None:
+    target = server.target()
+    engine.servers.add(ServerRecord(name, target.address, target.port, target.user, target.identity_file, "key"))
+    engine.servers.trust(name, HostKey(server.host_key).fingerprint)
+
+
+def test_every_practice_host_is_read_whole(engine, practice_server):
+    for host in HOSTS:
+        added(engine, practice_server(host.name, assets=asset("practice") / host.name, disk_bytes=host.disk_bytes),
+              host.name)
+    taken = engine.inventory.refresh(NullContext())
+    models = {name: {d.model for d in record.devices if d.model} for name, record in taken.items()}
+    assert {name: len(record.devices) for name, record in taken.items()} == {host.name: 8 for host in HOSTS}
+    assert all(len(found) == 1 for found in models.values()), models
+    faulty = [d.health for d in taken["practice-faulty"].devices]
+    assert faulty.count("ok") == 7 and faulty[3] != "ok"
+    for name, record in taken.items():
+        outcomes = {f.evidence["outcome"] for f in record.facts.values()}
+        assert record.reached and outcomes <= {"ran", "absent", "needs-root"}, name
+        assert engine.inventory.latest(name) == record
+
+
+def test_partial_success_is_a_result_and_arrives_as_it_comes(engine, practice_server):
+    good, gone = practice_server("good"), practice_server("gone")
+    added(engine, good, "good")
+    added(engine, gone, "gone")
+    gone.stop()
+    engine.servers.add(ServerRecord("new", "127.0.0.1", good.port, auth="password"))
+    heard: list = []
+    engine.events.subscribe(lambda e: heard.append(e) if isinstance(e, ServerResult) else None)
+    taken = engine.inventory.refresh(Context(engine.events), ["gone", "good", "new"])
+    assert {n: r.reached for n, r in taken.items()} == {"gone": False, "good": True, "new": False}
+    assert taken["gone"].error["code"] == "ssh.refused" and taken["new"].error["code"] == "ssh.host-key-unknown"
+    assert {(e.server, e.outcome) for e in heard} == {
+        ("gone", "unreachable"), ("good", "reached"), ("new", "unreachable")}
+    assert engine.inventory.latest("gone").error == taken["gone"].error
+    assert engine.inventory.latest("never") is None
+
+
+def test_cancel_ends_a_run_that_waits(engine, practice_server, monkeypatch):
+    server = practice_server()
+    added(engine, server, "one")
+    ctx, slow = Context(), fact("a.slow", "sleep", "100", timeout_s=100)
+    monkeypatch.setattr(subject, "known_facts", lambda: (slow,))
+    real = subject._read_frames
+
+    def cancelled_meanwhile(*args):
+        ctx.cancel()
+        return real(*args)
+
+    monkeypatch.setattr(subject, "_read_frames", cancelled_meanwhile)
+    with pytest.raises(Cancelled):
+        engine.inventory.refresh(ctx, ["one"])
+
+
+def test_differences_tell_what_changed(engine, practice_server):
+    host = HOSTS[0]
+    server = practice_server(host.name, assets=asset("practice") / host.name)
+    added(engine, server, "one")
+    before = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    assert differences(before, before) == []
+    devices = list(before.devices)
+    after = replace(before, devices=(replace(devices[0], driver_version="999.1"), replace(devices[1], health="fail"),
+                                     *devices[3:], replace(devices[2], uuid="GPU-new", serial="other")))
+    kinds = sorted((d.kind, d.before, d.after) for d in differences(before, after) if d.kind != "fact-changed")
+    assert [k for k, _, _ in kinds] == ["device-driver", "device-gone", "device-health", "device-new"]
+    assert kinds[0][2] == "999.1" and kinds[2][1:] == ("ok", "fail")
+    assert differences(before, InventoryRecord("one", "t", False)) == []

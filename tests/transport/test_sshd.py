@@ -1,0 +1,181 @@
+"""The SSH transport against the system's own OpenSSH server, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from console.errors import SealiftError
+from console.transport.ssh import DATA_REKEY_BYTES, Login, Target, connect
+
+SSHD, KEYGEN = "/usr/sbin/sshd", shutil.which("ssh-keygen")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path(SSHD).exists() or not KEYGEN,
+    reason="needs root, /usr/sbin/sshd and ssh-keygen")
+
+CONFIG = """Port {port}
+ListenAddress {address}
+HostKey {host_key}
+PidFile {folder}/sshd.pid
+AuthorizedKeysFile {folder}/authorized_keys
+TrustedUserCAKeys {folder}/ca.pub
+UsePAM no
+StrictModes no
+PermitRootLogin yes
+PasswordAuthentication no
+{more}
+"""
+
+
+def make_key(file: Path, kind: str = "ed25519", *more: str) -> str:
+    subprocess.run((KEYGEN, "-q", "-t", kind, "-N", "", "-f", str(file), *more), check=True)
+    return file.with_name(file.name + ".pub").read_text().strip()
+
+
+def free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    for name, kind in (("user", "ed25519"), ("rsa", "rsa"), ("ecdsa", "ecdsa"), ("certified", "ed25519"),
+                       ("ca", "ed25519"), ("host_ed25519", "ed25519"), ("host_rsa", "rsa"), ("other", "ed25519")):
+        make_key(folder / name, kind)
+    subprocess.run((KEYGEN, "-q", "-s", str(folder / "ca"), "-I", "test", "-n", "root", str(folder / "certified.pub")),
+                   check=True)
+    authorized = [(folder / f"{n}.pub").read_text() for n in ("user", "rsa", "ecdsa")]
+    (folder / "authorized_keys").write_text("".join(authorized))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sshd(keys, tmp_path_factory):
+    """Starts an sshd: ``sshd(address, host_key, more)`` gives a target for it."""
+    Path("/run/sshd").mkdir(exist_ok=True)
+    running = []
+
+    def start(address: str = "127.0.0.2", host_key: str = "host_ed25519", more: str = "") -> Target:
+        folder, port = tmp_path_factory.mktemp("sshd"), free_port(address)
+        for name in ("authorized_keys", "ca.pub"):
+            shutil.copy(keys / name, folder / name)
+        (folder / "config").write_text(CONFIG.format(port=port, address=address, host_key=keys / host_key,
+                                                     folder=folder, more=more))
+        process = subprocess.Popen((SSHD, "-D", "-e", "-f", str(folder / "config")), stderr=subprocess.PIPE)
+        running.append(process)
+        for line in process.stderr:
+            if b"Server listening" in line:
+                break
+        pinned = " ".join((keys / f"{host_key}.pub").read_text().split()[:2])
+        return Target(address, address, port, "root", (pinned,), "key", str(keys / "user"))
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.stderr.close()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def host(sshd):
+    return sshd()
+
+
+def changed(target: Target, **changes) -> Target:
+    from dataclasses import replace
+
+    return replace(target, **changes)
+
+
+def code_of(call) -> str:
+    with pytest.raises(SealiftError) as caught:
+        call()
+    return caught.value.code
+
+
+@pytest.mark.parametrize("key", ["user", "rsa", "ecdsa", "certified"])
+def test_every_kind_of_key_and_a_certificate(host, keys, key):
+    with closing(connect(changed(host, identity_file=str(keys / key)))) as link:
+        done = link.run(("sh", "-c", "cat; exit 9"), stdin=b"x" * 5_000_000)
+        assert done.exit_code == 9 and done.stdout == b"x" * 5_000_000
+        assert link.link.remote_cipher == link.link.local_cipher == "aes128-gcm@openssh.com"
+
+
+def test_data_connection_is_set_up_for_bulk(host):
+    with closing(connect(host, purpose="data")) as link:
+        assert link.link.packetizer.REKEY_BYTES == DATA_REKEY_BYTES
+        stream, block = link.open(("sh", "-c", "wc -c")), memoryview(bytearray(1 << 20))
+        for _ in range(16):
+            stream.write(block)
+        stream.close_stdin()
+        assert stream.read(100, 10).split() == [b"16777216"] and stream.wait(5) == 0
+
+
+def test_new_keys_in_the_middle_lose_nothing(sshd):
+    with closing(connect(sshd(more="RekeyLimit 1M"))) as link:
+        assert link.run(("wc", "-c"), stdin=bytes(24 << 20)).stdout.split() == [b"25165824"]
+
+
+def test_changed_and_unpinned_host_keys(host, keys):
+    other = " ".join((keys / "other.pub").read_text().split()[:2])
+    assert code_of(lambda: connect(changed(host, host_keys=(other,)))) == "ssh.host-key-changed"
+    assert code_of(lambda: connect(changed(host, host_keys=()))) == "ssh.host-key-unknown"
+
+
+def test_the_pinned_kind_of_key_is_asked_for(sshd, keys):
+    both = sshd(more=f"HostKey {keys / 'host_rsa'}")
+    rsa = " ".join((keys / "host_rsa.pub").read_text().split()[:2])
+    for pins in (both.host_keys, (rsa,)):
+        connect(changed(both, host_keys=pins)).close()
+
+
+def test_refused_key_says_what_is_accepted(host, keys):
+    with pytest.raises(SealiftError) as caught:
+        connect(changed(host, identity_file=str(keys / "other")))
+    assert caught.value.code == "ssh.auth-failed" and "publickey" in caught.value.params["accepted"]
+
+
+def test_two_hops(host, sshd):
+    far, farther = sshd("127.0.0.3"), sshd("127.0.0.4")
+    with closing(connect(farther, jumps=[(host, Login()), (far, Login())])) as link:
+        assert link.run(("echo", "there")).stdout == b"there\n"
+        with link.connect_port("127.0.0.2", host.port) as sock:
+            assert sock.recv(4) == b"SSH-"
+
+
+def test_bastion_that_forbids_forwarding(sshd, host):
+    closed = sshd("127.0.0.5", more="AllowTcpForwarding no")
+    assert code_of(lambda: connect(host, jumps=[(closed, Login())])) == "ssh.forward-refused"
+
+
+def test_agent(host, keys, tmp_path, monkeypatch):
+    agent = shutil.which("ssh-agent")
+    if not agent:
+        pytest.skip("needs ssh-agent")
+    socket_path = str(tmp_path / "agent")
+    process = subprocess.Popen((agent, "-D", "-a", socket_path), stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket_path)
+        by_agent = changed(host, auth="agent", identity_file=None)
+        assert code_of(lambda: connect(by_agent)) == "ssh.no-agent-key"
+        subprocess.run(("ssh-add", "-q", str(keys / "rsa")), check=True, capture_output=True)
+        connect(by_agent).close()
+    finally:
+        process.terminate()
+        process.stdout.close()
+        process.wait()
+
+
+def test_max_sessions_used_up(sshd):
+    with closing(connect(sshd("127.0.0.6", more="MaxSessions 1"))) as link:
+        first = link.open(("cat",))
+        assert code_of(lambda: link.open(("cat",))) == "ssh.channel-refused"
+        first.close()

@@ -1,0 +1,58 @@
+"""Every word of the window has its translation, and every translation fills the same fields."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAYING = {"t", "tr", "N_", "say", "_say"}
+
+
+def _texts() -> dict[str, str]:
+    found = {}
+    for file in sorted((ROOT / "ui").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                for argument in _strings(node.args[0]) if name in SAYING else ():
+                    found.setdefault(argument, f"{file.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+def _strings(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.IfExp):
+        return _strings(node.body) + _strings(node.orelse)
+    return []
+
+
+@pytest.fixture(scope="module")
+def chinese() -> dict[str, str]:
+    table: dict[str, str] = {}
+    for file in sorted((ROOT / "assets" / "translations" / "zh_CN").glob("*.json")):
+        table.update(json.loads(file.read_text(encoding="utf-8")))
+    return table
+
+
+def test_every_text_of_the_window_is_translated(chinese):
+    missing = [f"{where}: {text!r}" for text, where in _texts().items() if text and text not in chinese]
+    assert not missing, "\n".join(missing)
+
+
+def test_translations_fill_the_same_fields(chinese):
+    def fields(text: str) -> list[str]:
+        return sorted(re.findall(r"\{(\w+)[^}]*\}", text))
+
+    wrong = [text for text in _texts() if text in chinese and fields(text) != fields(chinese[text])]
+    assert not wrong
+
+
+def test_the_windows_own_table_has_no_left_overs():
+    own = json.loads((ROOT / "assets/translations/zh_CN/ui.json").read_text(encoding="utf-8"))
+    assert not sorted(set(own) - set(_texts()))

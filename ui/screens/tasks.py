@@ -1,0 +1,118 @@
+"""Job descriptions that screens submit, and which kinds of thing they change; what the jobs do is the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from console.events import Thing
+from console.jobs.job import JobSpec
+
+Say = Callable[..., str]
+
+
+def changing(spec: JobSpec, *things: Thing) -> JobSpec:
+    """``spec``, with its ending telling that ``things`` may have changed; the audit log always has."""
+    return replace(spec, changed=frozenset({*spec.changed, *things, "audit", "jobs"}))
+
+
+def inventory(engine: Any, say: Say, names: tuple[str, ...]) -> JobSpec:
+    """Ask servers what they are."""
+    return changing(JobSpec("inventory", say("Ask the servers"), lambda ctx: engine.inventory.refresh(ctx, list(names)), names),
+                    "servers")
+
+
+def practice_up(engine: Any, say: Say) -> JobSpec:
+    """Start the practice servers and enter them into the book."""
+    return changing(JobSpec("practice.up", say("Start the practice servers"), lambda ctx: engine.practice.up()), "servers")
+
+
+def practice_site(engine: Any, say: Say) -> JobSpec:
+    """A site to rehearse on: the site itself where there is none yet, and the practice servers."""
+    def run(ctx: Any) -> None:
+        if engine.site.get() is None:
+            engine.site.init(say("Practice site"), "other", "internal")
+        ctx.checkpoint()
+        engine.practice.up()
+
+    return changing(JobSpec("practice.up", say("Open a practice site"), run), "site", "servers")
+
+
+def setup_facts(engine: Any) -> dict[str, Any]:
+    """What the set-up shows."""
+    return {"site": engine.site.get(), "accounts": engine.accounts.list(), "keys": engine.trust.list()}
+
+
+def plan_state(engine: Any, plan: Any) -> str:
+    """What may be done with a plan now: ``planned``, ``approved``, ``free`` (needs no approval), ``interrupted``, ``applied``."""
+    for deployment in engine.deployments.list():
+        if deployment["plan_id"] == plan.id:
+            cut_off = any(s["state"] in ("applying", "interrupted", "waiting", "unreachable") for s in deployment["servers"])
+            return "interrupted" if cut_off else "applied"
+    if engine.approvals.granted("deploy", plan.digest) is not None:
+        return "approved"
+    return "planned" if engine.approvals.required() else "free"
+
+
+def deployment_status(engine: Any, say: Say, deployment: str) -> JobSpec:
+    """Ask each server of a deployment whether it serves now."""
+    return JobSpec("deploy.status", say("Check the health of {deployment}", deployment=deployment),
+                   lambda ctx: engine.deployments.status(ctx, deployment), changed=frozenset({"jobs"}))
+
+
+def smoke_service(engine: Any, say: Say, deployment: str) -> JobSpec:
+    """Ask the model on every server of a deployment."""
+    names = tuple(row["server"] for row in engine.deployments.served(deployment))
+    return changing(JobSpec("smoke.service", say("Smoke test of {deployment}", deployment=deployment),
+                            lambda ctx: engine.smoke.service(ctx, deployment), names), "deployments")
+
+
+def export_audit(engine: Any, out: Path) -> dict[str, Any]:
+    """Write the signed record below ``out``."""
+    return engine.audit.export(out)
+
+
+def check_export(folder: Path, key: str) -> dict[str, Any]:
+    """Check an exported record against a verifier line."""
+    from console.audit.package import verify_export
+
+    return verify_export(folder, key or None, [])
+
+
+def public_key(path: Path) -> Any:
+    """The public key in a file."""
+    from console.trust.keys import load_public
+
+    return load_public(path)
+
+
+def trust_key(engine: Any, path: Path, holder: str, fingerprint: str) -> Any:
+    """Trust the key in a file when it still has the fingerprint that was compared."""
+    return engine.trust.add(public_key(path), holder, fingerprint)
+
+
+def make_practice_bundle(engine: Any, ctx: Any, out: Path) -> dict[str, Any]:
+    """Build the practice bundle below ``out``, signed with a key of its own; its public half is written beside it.
+
+    Returns:
+        ``folder`` of the bundle, ``public_key`` file, ``fingerprint``.
+    """
+    from console.smoke.practice_bundle import build
+    from console.trust.keys import PrivateKey, load_private
+
+    file = Path(engine.workspace) / "practice-builder.key"
+    if not file.exists():
+        PrivateKey.generate().save(file)
+    key = load_private(file)
+    public = out / "practice-builder.pub"
+    public.write_bytes(key.public.pem)
+    built = build(ctx, out, [key])
+    return {"folder": built.folders[0], "public_key": public, "fingerprint": key.public.fingerprint}
+
+
+def practice_bundle(engine: Any, say: Say, out: Path) -> JobSpec:
+    """Build the practice bundle, as the connected side would."""
+    return changing(JobSpec("practice.bundle", say("Make a practice bundle"),
+                            lambda ctx: make_practice_bundle(engine, ctx, out)), "drives")

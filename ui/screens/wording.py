@@ -1,0 +1,152 @@
+"""The words and tones in which states are shown, the same on every screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from console import units
+from console.errors import shown
+from console.i18n import N_
+from ui.widgets.dialogs import error_parts
+
+SERVER_STATES = {
+    "untrusted": ("warn", N_("Key not confirmed")), "unasked": ("muted", N_("Not asked yet")),
+    "unreachable": ("fail", N_("Not reached")), "fail": ("fail", N_("Device failed")),
+    "warning": ("warn", N_("Needs attention")), "unknown": ("unknown", N_("Health unknown")),
+    "ok": ("ok", N_("Healthy")), "bare": ("muted", N_("No devices"))}
+
+HEALTH = {"ok": ("ok", N_("Healthy")), "warning": ("warn", N_("Warning")), "fail": ("fail", N_("Failed")),
+          "unknown": ("unknown", N_("Unknown"))}
+
+FACT_TONES = {"value": None, "empty": "muted", "absent": "muted", "unreadable": "warn"}
+
+VERDICTS = {"pass": ("ok", N_("Pass")), "info": ("info", N_("Note")), "warn": ("warn", N_("Warning")),
+            "fail": ("fail", N_("Fail")), "unknown": ("unknown", N_("Unknown"))}
+"""Verdicts of readiness checks."""
+
+TRUST_VERDICTS = {"verified": ("ok", N_("Verified")), "failed": ("fail", N_("Refused")),
+                  "unverified": ("unknown", N_("Not verified"))}
+"""Verdicts of bundles and of the audit log."""
+
+FIT_VERDICTS = {"fits": ("ok", N_("It fits")), "tight": ("warn", N_("It fits, tightly")),
+                "does-not-fit": ("fail", N_("It does not fit")), "unsupported": ("fail", N_("Not supported")),
+                "unknown": ("unknown", N_("Not known"))}
+
+OUTCOMES = {"verified": ("ok", N_("Verified")), "done": ("ok", N_("Done")), "success": ("ok", N_("Success")),
+            "succeeded": ("ok", N_("Done")), "running": ("ok", N_("Running")), "failed": ("fail", N_("Failed")),
+            "failure": ("fail", N_("Failed")), "error": ("fail", N_("Error")), "denied": ("warn", N_("Denied")),
+            "refused": ("fail", N_("Refused")), "unreachable": ("warn", N_("Not reached")),
+            "cancelled": ("muted", N_("Stopped")), "interrupted": ("warn", N_("Interrupted")),
+            "rolled-back": ("warn", N_("Rolled back")), "retired": ("muted", N_("Retired")),
+            "planned": ("info", N_("Planned")), "approved": ("info", N_("Approved")), "applied": ("ok", N_("Applied")),
+            "applying": ("info", N_("Being applied")), "active": ("ok", N_("In service")),
+            "serving": ("ok", N_("In service")), "waiting": ("muted", N_("Waiting")),
+            "superseded": ("muted", N_("Superseded")), "reached": ("ok", N_("Reached")), "skipped": ("muted", N_("Skipped")), "unknown": ("unknown", N_("Unknown"))}
+"""Outcomes of a server's part of a job, of an audit record, and states of a deployment."""
+
+
+JURISDICTIONS = (("us", N_("United States")), ("ca", N_("Canada")), ("eu", N_("European Union")), ("cn", N_("China")),
+                 ("other", N_("Other")))
+CLASSIFICATIONS = (("public", N_("Public")), ("internal", N_("Internal")), ("confidential", N_("Confidential")),
+                   ("restricted", N_("Restricted")))
+ROLES = {"viewer": N_("Viewer"), "operator": N_("Operator"), "approver": N_("Approver"), "auditor": N_("Auditor"),
+         "admin": N_("Administrator")}
+DEGREES = (("received", N_("they were hashed on arrival")), ("stored", N_("they were read back from the file")),
+           ("media", N_("they were read back from the disk itself")))
+
+PLAN_STATES = {"free": ("info", N_("Needs no approval")), "planned": ("info", N_("To be approved")), "approved": ("ok", N_("Approved")),
+               "applied": ("muted", N_("Applied")), "interrupted": ("warn", N_("Interrupted"))}
+
+
+def job_title(title: str, say: Callable[..., str]) -> str:
+    """A job's title in the reader's language: the marked text at its beginning, then the name as it is."""
+    words = title.split(" ")
+    for count in range(len(words), 0, -1):
+        head = " ".join(words[:count])
+        said = say(head)
+        if said != head:
+            return " ".join([said, *words[count:]])
+    return title
+
+
+def outcome(word: str | None) -> tuple[str, str]:
+    """Tone and word of an outcome; one that is not known speaks for itself."""
+    return OUTCOMES.get(word or "unknown", ("muted", word or ""))
+
+
+def when(stamp: str | None) -> str:
+    """``"2026-11-23 22:33 UTC"``; the audit's own clock, so that screen and record agree."""
+    if not stamp:
+        return "–"
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return str(shown(stamp))
+
+
+def host_key(line: str) -> str:
+    """``"ssh-ed25519 SHA256:…"`` of an OpenSSH public key."""
+    from console.servers.keys import HostKey
+
+    key = HostKey(line)
+    return f"{key.type} {key.fingerprint}"
+
+
+def problem(error: Any, lang: str) -> tuple[str, str]:
+    """Message and remedy of a stored or caught error."""
+    message, remedy, code = error_parts(error or {}, lang)
+    return message or code, remedy
+
+
+def fact_answer(fact: Any, say: Callable[..., str]) -> str:
+    """A fact's answer in one line; the four kinds of answer stay different."""
+    if fact.state == "value":
+        return short(fact.value)
+    words = {"empty": N_("Nothing to report"), "absent": N_("The tool is not there"), "unreadable": N_("Could not be read")}
+    said = say(words.get(fact.state, fact.state))
+    return f"{said}: {fact.reason}" if getattr(fact, "reason", None) else said
+
+
+def short(value: Any) -> str:
+    """A parsed value in one line."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) not in (None, "", (), [])}
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {short(part)}" for key, part in value.items() if part not in (None, "", (), [], {}))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "; ".join(short(part) for part in value)
+    return str(value)
+
+
+def device_text(device: Any, say: Callable[..., str]) -> str:
+    """All that is known of a device, a line each; what the vendor does not tell is left out."""
+    lines = []
+    for entry in fields(device):
+        value = getattr(device, entry.name)
+        if value in (None, "", (), []):
+            continue
+        shown_value = units.size(value) if entry.name.endswith("_bytes") else short(value)
+        lines.append(f"{entry.name:<22} {shown_value}")
+    return "\n".join(lines)
+
+
+def short_id(identifier: str) -> str:
+    """The first 16 characters of a digest, in groups of four, as people read it to each other."""
+    bare = identifier.replace("-", "").replace(" ", "")[:16]
+    return " ".join(bare[place:place + 4] for place in range(0, len(bare), 4))
+
+
+HOW_TO_GO_ON = {
+    "push": N_("Push again to the same servers: it goes on from the last verified chunk."),
+    "deploy": N_("Apply the same plan again to go on, or roll the deployment back."),
+    "bundle": N_("Bring the bundle in again: what was copied and checked is not copied twice."),
+    "inventory": N_("Ask the servers again; nothing was changed on them.")}
+"""What to do about an interrupted job, by the first word of its kind."""
+
+
+def banner_tone(verdict: str) -> str:
+    """The tone of a banner for a check's verdict."""
+    return {"fail": "fail", "warn": "warn", "unknown": "warn"}.get(verdict, "info")

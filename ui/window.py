@@ -1,0 +1,271 @@
+"""The main window: the rail of journeys, the screen, and the strip of jobs."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+from PySide6.QtCore import QSize, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+
+from console.errors import SealiftError
+from console.i18n import LANGUAGES, N_
+from ui import icons, theme
+from ui.desk import Desk
+from ui.screens import wording
+from ui.screens.base import Screen
+from ui.widgets.basic import ElidedLabel, button, holder, label, picture, row, tip, window_icon
+from ui.widgets.dialogs import AskDialog, Dialog, ErrorDialog
+from ui.widgets.jobstrip import JobStrip
+
+SCREENS = (
+    ("home", "home", N_("Overview"), "ui.screens.home", "HomeScreen"),
+    ("setup", "setup", N_("Site setup"), "ui.screens.setup", "SetupScreen"),
+    ("library", "library", N_("Library"), "ui.screens.library", "LibraryScreen"),
+    ("site", "servers", N_("Servers"), "ui.screens.site", "SiteScreen"),
+    ("readiness", "readiness", N_("Readiness"), "ui.screens.readiness", "ReadinessScreen"),
+    ("deploy", "deploy", N_("Deploy"), "ui.screens.deploy", "DeployScreen"),
+    ("proof", "proof", N_("Proof"), "ui.screens.proof", "ProofScreen"),
+)
+"""The rail, top to bottom: id, icon, caption, and where the screen is; each is built when it is first shown."""
+
+RAIL_WIDTH = 204
+log = logging.getLogger("sealift.window")
+
+
+class MainWindow(QMainWindow):
+    """One window over one engine. Changing language or theme builds its contents anew."""
+
+    painted = Signal()
+    restyled = Signal(str, str)
+
+    def __init__(self, desk: Desk, theme_name: str = "light"):
+        super().__init__()
+        self.desk, self.t, self._theme = desk, desk.t, theme_name
+        self.screens: dict[str, Screen] = {}
+        self._site_line: dict[str, str] = {}
+        self._seen = False
+        self.setWindowIcon(window_icon())
+        self.setMinimumSize(1024, 680)
+        self.resize(1280, 820)
+        desk.go.connect(self.show_screen)
+        desk.problem.connect(self.show_problem)
+        desk.bridge.changed.connect(self._news)
+        desk.bridge.jobs_changed.connect(lambda moved: self._strip.refresh(moved))
+        desk.bridge.broke.connect(self.show_problem)
+        self._shortcuts()
+        self.build("home")
+        self.painted.connect(self._warm_up)
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def build(self, screen: str) -> None:
+        """Make the contents, in the present language and theme, and show ``screen``."""
+        self.screens = {}
+        self._stack, self._buttons = QStackedWidget(), {}
+        self._strip = JobStrip(self.desk.bridge.board, self.t, lambda title: wording.job_title(title, self.t))
+        self._strip.cancelled.connect(self._cancel)
+        self._strip.explained.connect(self.show_problem)
+        right = QVBoxLayout()
+        right.setSpacing(0)
+        right.addWidget(self._stack, 1)
+        right.addWidget(self._strip)
+        layout = QHBoxLayout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._rail())
+        layout.addLayout(right, 1)
+        self.setCentralWidget(holder(layout, "page"))
+        self._title()
+        self.show_screen(screen)
+        self._read_site()
+
+    def _rail(self) -> QWidget:
+        shades = theme.palette()
+        rail = QVBoxLayout()
+        rail.setContentsMargins(theme.M, theme.L, theme.M, theme.M)
+        rail.setSpacing(theme.XS)
+        name = label("Sealift")
+        name.setStyleSheet("font-size: 14pt; font-weight: bold;")
+        rail.addLayout(row(6, picture("mark", "#7fd0e2", 26), name, None, gap=theme.S))
+        rail.addSpacing(theme.L)
+        for place, (screen, icon, caption, _module, _name) in enumerate(SCREENS, 1):
+            entry = self._nav(screen, icon, self.t(caption), place)
+            self._buttons[screen] = entry
+            rail.addWidget(entry)
+        rail.addStretch(1)
+        rail.addLayout(self._foot(shades))
+        made = holder(rail, "rail")
+        made.setFixedWidth(RAIL_WIDTH)
+        return made
+
+    def _nav(self, screen: str, icon: str, caption: str, place: int) -> QPushButton:
+        shades = theme.palette()
+        entry = QPushButton("  " + caption)
+        entry.setProperty("role", "nav")
+        entry.setCheckable(True)
+        entry.setAutoExclusive(True)
+        entry.setIconSize(QSize(18, 18))
+        picture_of = QIcon()
+        picture_of.addPixmap(icons.pixmap(icon, shades.rail_muted), QIcon.Mode.Normal, QIcon.State.Off)
+        picture_of.addPixmap(icons.pixmap(icon, "#7fd0e2"), QIcon.Mode.Normal, QIcon.State.On)
+        entry.setIcon(picture_of)
+        entry.setAccessibleName(caption)
+        entry.setToolTip(tip(f"{caption} (Ctrl+{place})"))
+        entry.clicked.connect(lambda: self.show_screen(screen))
+        return entry
+
+    def _foot(self, shades: theme.Palette) -> QVBoxLayout:
+        self._site_name, self._who = ElidedLabel("", "strong"), ElidedLabel("", "small")
+        foot = QVBoxLayout()
+        foot.setSpacing(2)
+        foot.addWidget(self._site_name)
+        foot.addWidget(self._who)
+        foot.addSpacing(theme.S)
+        dark = self._theme == "dark"
+        other = next(code for code in LANGUAGES if code != self.desk.lang)
+        look = self._foot_button("sun" if dark else "moon", self.t("Light theme") if dark else self.t("Dark theme"),
+                                 lambda: self.restyle("light" if dark else "dark", self.desk.lang))
+        look.setObjectName("theme")
+        tongue = self._foot_button("language", LANGUAGES[other], lambda: self.restyle(self._theme, other))
+        tongue.setObjectName("language")
+        tongue.setText(" " + LANGUAGES[other])
+        self._sign = self._foot_button("user", self.t("Log in as another account"), self._sign_in)
+        foot.addLayout(row(look, tongue, None, self._sign, gap=2))
+        self._sign.hide()
+        self._show_site()
+        return foot
+
+    def _foot_button(self, icon: str, name: str, click: Any) -> QPushButton:
+        made = button("", click, role="nav", hint=name)
+        made.setIcon(icons.icon(icon, theme.palette().rail_muted, size=16))
+        made.setAccessibleName(name)
+        made.setStyleSheet("padding: 0 7px; min-height: 30px; font-size: 9pt;")
+        return made
+
+    def _shortcuts(self) -> None:
+        for place, entry in enumerate(SCREENS, 1):
+            QShortcut(QKeySequence(f"Ctrl+{place}"), self, lambda name=entry[0]: self.show_screen(name))
+        QShortcut(QKeySequence.StandardKey.Refresh, self, self._reread)
+        QShortcut(QKeySequence("Ctrl+T"), self, lambda: self.restyle(
+            "light" if self._theme == "dark" else "dark", self.desk.lang))
+        QShortcut(QKeySequence("Ctrl+L"), self, lambda: self.restyle(
+            self._theme, next(code for code in LANGUAGES if code != self.desk.lang)))
+        QShortcut(QKeySequence.StandardKey.Quit, self, self.close)
+
+    # -- screens --------------------------------------------------------------------------------------------------
+
+    def show_screen(self, name: str) -> None:
+        """Bring a screen up, building it the first time."""
+        if name not in self.screens:
+            module, kind = next((entry[3], entry[4]) for entry in SCREENS if entry[0] == name)
+            screen = getattr(importlib.import_module(module), kind)(self.desk)
+            self.screens[name] = screen
+            self._stack.addWidget(screen)
+        self._buttons[name].setChecked(True)
+        self._stack.setCurrentWidget(self.screens[name])
+
+    def current(self) -> Screen:
+        """The screen in sight."""
+        return self._stack.currentWidget()
+
+    def _warm_up(self) -> None:
+        """Load the other screens' modules once the first frame stands, so that the first click on each is quick."""
+        self.desk.read(self, lambda: [importlib.import_module(entry[3]) for entry in SCREENS] and None)
+
+    def restyle(self, theme_name: str, lang: str) -> None:
+        """Switch theme and language while running; the choice is remembered."""
+        self._theme, self.desk.lang = theme_name, lang
+        theme.apply(QApplication.instance(), theme_name)
+        self.build(self.current().id)
+        self.restyled.emit(theme_name, lang)
+
+    def _reread(self) -> None:
+        self.current().refresh()
+
+    def _news(self, changed: frozenset[str]) -> None:
+        for screen in self.screens.values():
+            screen.news(changed)
+        if changed & {"site", "accounts"}:
+            self._read_site()
+
+    # -- the site's name ------------------------------------------------------------------------------------------
+
+    def _read_site(self) -> None:
+        self.desk.read(self, self._site_facts, self._got_site)
+
+    def _site_facts(self) -> dict[str, Any]:
+        from ui.screens import reading
+
+        return reading.who_and_where(self.desk.engine)
+
+    def _got_site(self, facts: dict[str, Any]) -> None:
+        self._site_line = facts
+        self._show_site()
+        self._title()
+
+    def _show_site(self) -> None:
+        facts = self._site_line
+        self._site_name.setText(facts.get("site") or self.t("No site yet"))
+        actor = facts.get("actor")
+        self._who.setText(self.t("Logged in as {name}", name=actor) if actor else "")
+        self._sign.setVisible(bool(facts.get("accounts")))
+
+    def _title(self) -> None:
+        site = self._site_line.get("site")
+        self.setWindowTitle(f"{site} – Sealift" if site else "Sealift")
+
+    def _sign_in(self) -> None:
+        from ui.screens.signin import SignInDialog
+
+        SignInDialog(self, self.desk, self._read_site).open()
+
+    # -- jobs and problems ----------------------------------------------------------------------------------------
+
+    def _cancel(self, job_id: str) -> None:
+        self.desk.read(self, lambda: self.desk.engine.jobs.cancel(job_id))
+
+    def show_problem(self, problem: Any) -> None:
+        """Show an error in words; one that is a bug goes to the crash reporter."""
+        if isinstance(problem, Exception) and not isinstance(problem, SealiftError):
+            from ui import crash
+
+            crash.report_exception(problem)
+            return
+        ErrorDialog(self, self.t, self.desk.lang, problem).open()
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def paintEvent(self, event: Any) -> None:
+        """Qt's; tells once that the first frame was drawn."""
+        super().paintEvent(event)
+        if not self._seen:
+            self._seen = True
+            QTimer.singleShot(0, self.painted.emit)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Qt's; asks while jobs run, since closing stops them."""
+        running = self.desk.bridge.board.running()
+        if running and not getattr(self, "_sure", False):
+            event.ignore()
+            AskDialog(self, self.t, self.t("Close while jobs are running?"),
+                      self.t("{count} job(s) will be stopped at a safe point. Sealift says at the next start how to go on.",
+                             count=len(running)), self.t("&Stop them and close"), self._close_anyway, danger=True).open()
+            return
+        super().closeEvent(event)
+
+    def _close_anyway(self) -> None:
+        self._sure = True
+        self.close()
+
+
+class NoticeDialog(Dialog):
+    """A plain message with one button."""
+
+    def __init__(self, parent: QWidget | None, say: Any, title: str, text: str):
+        super().__init__(parent, title, label(title, "heading", wrap=True), label(text, wrap=True, selectable=True))
+        self.add_button(say(N_("C&lose")), self.accept, primary=True)
+
+
