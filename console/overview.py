@@ -49,7 +49,7 @@ def _library(engine: Any) -> Stage:
     releases = engine.library.list()
     if releases:
         return Stage("library", "done", N_("{count} release(s) in the library; the newest is {title}."),
-                     {"count": len(releases), "title": releases[-1].title})
+                     {"count": len(releases), "title": releases[0].title})
     if not engine.trust.list():
         return Stage("library", "open", N_("No signing key is trusted yet, so no bundle can be brought in."), need="trust")
     return Stage("library", "open", N_("The library is empty: bring a bundle in from a drive."), need="import")

@@ -196,6 +196,7 @@ QPushButton[role="nav"] { background: transparent; color: $rail_muted; border: 1
     text-align: left; padding: 0 10px; min-height: 36px; }
 QPushButton[role="nav"]:hover { background: $rail_hover; color: $rail_text; }
 QPushButton[role="nav"]:checked { background: $rail_active; color: $rail_text; font-weight: bold; }
+QPushButton[role="nav"]::menu-indicator { image: none; width: 0; }
 QPushButton[role="nav"]:focus { border: 1px solid #7fd0e2; }
 
 QPushButton { background: $surface; color: $text; border: 1px solid $border_strong; border-radius: 6px; padding: 0 14px;

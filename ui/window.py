@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import importlib
-import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QMainWindow,
+    QMenu,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
+import console
 from console.errors import SealiftError
 from console.i18n import LANGUAGES, N_
 from ui import icons, theme
@@ -32,7 +44,6 @@ SCREENS = (
 """The rail, top to bottom: id, icon, caption, and where the screen is; each is built when it is first shown."""
 
 RAIL_WIDTH = 204
-log = logging.getLogger("sealift.window")
 
 
 class MainWindow(QMainWindow):
@@ -133,10 +144,33 @@ class MainWindow(QMainWindow):
         tongue.setObjectName("language")
         tongue.setText(" " + LANGUAGES[other])
         self._sign = self._foot_button("user", self.t("Log in as another account"), self._sign_in)
-        foot.addLayout(row(look, tongue, None, self._sign, gap=2))
+        helping = self._foot_button("question", self.t("Help"), None)
+        helping.setMenu(self._help_menu())
+        foot.addLayout(row(look, tongue, None, self._sign, helping, gap=2))
         self._sign.hide()
         self._show_site()
         return foot
+
+    def _help_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.addAction(self.t("&Save a crash report…"), self._save_report)
+        menu.addAction(self.t("&About Sealift"), self._about)
+        return menu
+
+    def _save_report(self) -> None:
+        newest = max((self.desk.engine.workspace / "crashes").glob("crash-*.txt"), default=None)
+        if newest is None:
+            NoticeDialog(self, self.t, self.t("There is no crash report"),
+                         self.t("Nothing unexpected has happened in this workspace.")).open()
+            return
+        path, _kind = QFileDialog.getSaveFileName(self, self.t("Save a crash report"), str(Path.home() / newest.name))
+        if path:
+            self.desk.read(self, lambda: shutil.copyfile(newest, path))
+
+    def _about(self) -> None:
+        NoticeDialog(self, self.t, f"Sealift {console.__version__}", self.t(
+            "Takes an open-weight model from a removable drive into service inside an isolated facility, and proves it. "
+            "Apache License 2.0. It speaks to the servers it was given, and to nothing else.")).open()
 
     def _foot_button(self, icon: str, name: str, click: Any) -> QPushButton:
         made = button("", click, role="nav", hint=name)

@@ -87,8 +87,7 @@ def _amount(page: Page, line: int, text: str | None, unit: str) -> int | float |
 
 def _entries(page: Page, as_json: bool) -> Iterator[_Entry]:
     if not as_json:
-        if not page.ended and page.lines and ":" in page.lines[-1]:
-            page.fail(len(page.lines) - 1, "the page is cut off")
+        page.whole()
         for node in _tree(page).all("GPU"):
             index = whole(node.value)
             if index is None:
@@ -200,6 +199,8 @@ def parse_monitor(page: Page) -> dict[str, Any]:
         if len(cells) != len(titles) or whole(cells[0]) is None:
             page.fail(index, "the row does not fit its header")
         devices.append(_monitored(page, index, dict(zip(titles, cells, strict=True))))
+    if not devices:
+        page.empty()
     unique = {device["index"]: device for device in reversed(devices)}
     devices = [unique[index] for index in sorted(unique)]
     version = parse_version(page) if "AMDSMI Tool" in page.text else {}
@@ -228,6 +229,7 @@ _TEXTS = ("bus_id", "uuid", "name", "device_id", "gfx_version")
 
 
 def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
+    page.whole()
     rows = [(n, line) for n, line in page.numbered() if line.strip()]
     titles = [cell.strip() for cell in rows[0][1].split(",")] if rows else []
     if titles[:1] != ["gpu"]:
@@ -273,6 +275,8 @@ def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:
     """``amd-smi process``."""
     if as_csv:
         rows = list(_csv(page))
+        if not rows:
+            page.empty()
         found = [{"gpu": whole(row["gpu"]), "pid": whole(row.get("pid")), "name": shown(row.get("name")),
                   "vram_bytes": whole(row.get("vram_mem"))} for _, row in rows if shown(row.get("pid"))]
         return {"device_count": len({row["gpu"] for _, row in rows}), "processes": found}

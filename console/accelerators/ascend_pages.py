@@ -52,7 +52,7 @@ def parse_fields(page: Page) -> dict[str, Any]:
         if record:
             parts.append(record)
     records = [{key: "\n".join(values) for key, values in record.items()} for record in parts]
-    if not records:
+    if not records or set().union(*records) <= {"NPU ID", "Chip Count"}:
         page.empty()
     keys = [key for record in records for key in record]
     if len(set(keys)) == len(keys):
@@ -132,6 +132,8 @@ def parse_map(page: Page) -> dict[str, Any]:
                 if key != "name" and row[key] is None and shown(cell) is not None:
                     page.fail(index, f"{title} is not a number")
         (mcu if str(row.get("name")).lower() == "mcu" else devices).append(row)
+    if not devices and not mcu:
+        page.empty()
     return {"device_count": len(devices), "devices": devices, "mcu_rows": mcu}
 
 
@@ -186,7 +188,7 @@ def _addresses(page: Page) -> dict[str, Any]:
             devices[-1]["netmask"] = value.strip()
         elif line.strip():
             page.fail(index, "this is not an address")
-    if not devices or any("netmask" not in device for device in devices):
+    if not devices or named is not None or any("netmask" not in device for device in devices):
         page.fail(len(page.lines) - 1, "an address is not complete")
     return {"device_count": len(devices), "devices": devices}
 

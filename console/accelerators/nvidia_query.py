@@ -245,6 +245,8 @@ def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool)
     has_processes = any("processes" in name.lower() for name in last)
     if len(gpus) > 1 and not first <= last:
         page.fail(len(page.lines) - 1, "the last device is cut off")
+    if not re.search(r" : \S", page.lines[-1]) or (attached or 0) > len(gpus):
+        page.whole()
     if not partial and not has_processes and (not page.ended or (attached or 0) > len(gpus)):
         page.fail(len(page.lines) - 1, "the last device is cut off")
 
@@ -255,8 +257,8 @@ def _listed(page: Page, gpu: Node, index: int) -> dict[str, Any]:
 
 def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
     pages = gpu.get("Retired Pages")
-    if pages is None:
-        page.fail(gpu.line, "no section of retired pages")
+    if pages is None or len(pages.children) < 3:
+        page.fail(gpu.line, "no section of retired pages, or a part of it")
     return {"index": index, "bus_id": gpu.value,
             "retired_single_bit": _count(page, pages.get("Single Bit ECC")),
             "retired_double_bit": _count(page, pages.get("Double Bit ECC")),
@@ -328,7 +330,8 @@ def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str
 def _last_field(page: Page, fields: Sequence[str], header: bool) -> None:
     """Refuse a last line that was not ended when a value without unit stands there: it may be part of one."""
     name = page.lines[0].split(",")[-1].split(" [")[0].strip() if header else (fields or [""])[-1]
-    used = {n for names in _GPU_FIELDS.values() for n in names} | {"driver_version", "kmd_version", "mig.mode.current"}
+    used = {n for names in _GPU_FIELDS.values() for n in names} | {
+        "driver_version", "kmd_version", "mig.mode.current", "pid", "process_name", "used_gpu_memory", "used_memory"}
     if name in used and not re.search(r" (?:MiB|MB|W|%)$", page.lines[-1].rstrip()):
         page.whole()
 
@@ -370,7 +373,9 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
     if not page.text.strip() and not header:
         return {"processes": []}
     processes = []
-    for index, row in csv_rows(page, fields, header):
+    rows = csv_rows(page, fields, header)
+    _last_field(page, fields, header)
+    for index, row in rows:
         name, unit = _first(row, ("used_gpu_memory", "used_memory"))
         processes.append({
             "gpu_name": shown(_first(row, ("gpu_name",))[0]), "bus_id": shown(_first(row, ("gpu_bus_id",))[0]),
@@ -424,6 +429,8 @@ def parse_nvlink(page: Page) -> dict[str, Any]:
             page.fail(index, "this is not a line of the list of links")
     if not devices and not unsupported:
         page.empty()
+    if not page.ended and not _gpu_line(page.lines[-1]) and not _LINK_LINE.fullmatch(page.lines[-1][:200]):
+        page.whole()
     if len(devices) > 1 and not unsupported and 0 < len(devices[-1]["nvlinks"]) < len(devices[0]["nvlinks"]):
         page.fail(len(page.lines) - 1, "the links of the last device are cut off")
     found = {"device_count": len(devices), "devices": devices}

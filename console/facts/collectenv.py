@@ -31,8 +31,12 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
             said.setdefault(key.strip(), value.strip())
     if "PyTorch version" not in said:
         page.empty()
+    if not any(line.startswith("Versions of relevant libraries") for line in page.lines):
+        page.fail(len(page.lines) - 1, "the page is cut off")
     if _matters(page.lines[-1]):
         page.whole()
+    if page.lines[-1].startswith("GPU "):
+        page.fail(len(page.lines) - 1, "the list of devices is cut off")
     env: dict[str, Any] = {ours: said[theirs] for theirs, ours in _KEYS.items() if theirs in said}
     found: dict[str, Any] = {"env": env | cpu_env(_cpu_lines(page))}
     devices = _devices(page, said)
@@ -46,7 +50,7 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
 
 def _matters(line: str) -> bool:
     """Whether a value is read from such a line, so that it must not be cut."""
-    start = line.partition(":")[0]
+    start = line.partition(":")[0].strip()
     return is_known(line) or bool(re.match(r"[|+]|GPU \d|GPU models|version=|Nvidia driver", line)) or any(
         key.startswith(start) for key in _KEYS)
 

@@ -30,7 +30,7 @@ def parse_lspci(page: Page) -> tuple[dict[str, Any], str]:
             continue
         device = _function(page, index, line)
         count += 1
-        if device and index == len(page.lines) - 1 and line[-1] not in ")]":
+        if index == len(page.lines) - 1 and line[-1] not in ")]":
             page.whole()
         if device and device[0]:
             devices.append(device[1])

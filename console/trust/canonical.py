@@ -56,8 +56,12 @@ def _check(value: Any, key_form: re.Pattern[str], depth: int) -> None:
         raise ValueError(f"a {type(value).__name__}")
 
 
-def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bool = False, what: str = "document") -> Any:
+def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bool = False, wide_numbers: bool = False,
+           what: str = "document") -> Any:
     """The value of JSON text: UTF-8, no duplicate key at any level, no NaN, no float unless asked for.
+
+    Args:
+        wide_numbers: let whole numbers of 2^53 and more pass, for foreign headers that count in 64 bits.
 
     Raises:
         VerdictError: ``trust.size``, ``trust.json``.
@@ -66,37 +70,48 @@ def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bo
         raise TOO_LARGE(what=what, limit_bytes=max_bytes)
     try:
         text = raw.decode("utf-8")
-        _check_depth(text, max_depth)
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused,
-                           parse_float=float if floats else _refused)
-        # A lone surrogate can be written as an escape; it has no UTF-8 and no place in a name.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+                           parse_float=_finite if floats else _refused, parse_int=int if wide_numbers else _whole)
+        _check_depth(value, max_depth)
+        if "\\u" in text:
+            # A lone surrogate can only be written as an escape; it has no UTF-8 and no place in a name.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as problem:
         raise BAD_JSON(what=what, reason=str(problem)[:200]) from None
     return value
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
-
-
-def _check_depth(text: str, limit: int) -> None:
-    depth = 0
-    for match in _STRUCTURE.finditer(text):
-        token = match[0]
-        if token in "[{":
-            depth += 1
-            if depth > limit:
-                raise ValueError(f"nested deeper than {limit}")
-        elif token in "]}":
-            depth -= 1
+def _check_depth(value: Any, limit: int) -> None:
+    # Level by level: what the parser has let through is walked without recursion of our own.
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > limit:
+            raise ValueError(f"nested deeper than {limit}")
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)
+                 if isinstance(inner, dict | list)]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r:.80} twice")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {twice!r:.80} twice")
     return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > 17 or abs(number := int(text)) >= 1 << 53:
+        raise ValueError(f"the number {text[:40]}")
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]}")
+    return number
 
 
 def _refused(text: str) -> Any:

@@ -25,7 +25,7 @@ PAYLOAD_TYPE = code("trust.payload-type", VerdictError, N_("The signed document 
 SIGNATURE = code("trust.signature", VerdictError, N_("The signature that names key {keyid} is wrong."),
                  N_("The document was changed after it was signed. Do not use it; get it anew."))
 THRESHOLD = code("trust.threshold", VerdictError, N_("{count} of {needed} needed holders have signed."),
-                 N_("Compare the signer's fingerprint and trust the key, or get a bundle that enough people have signed."))
+                 N_("Compare the signer's fingerprint and trust the key, or get a document that enough people signed."))
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def seal(payload_type: str, payload: bytes, keys: Iterable[PrivateKey]) -> bytes
     """An envelope with one signature a key."""
     text = signed_text(payload_type, payload)
     signatures = [{"keyid": key.public.keyid, "sig": base64.b64encode(key.sign(text)).decode()} for key in keys]
-    return json.dumps({"payload": base64.b64encode(payload).decode(), "payloadType": payload_type, "signatures": signatures},
-                      separators=(",", ":")).encode()
+    return json.dumps({"payload": base64.b64encode(payload).decode(), "payloadType": payload_type,
+                       "signatures": signatures}, separators=(",", ":")).encode()
 
 
 def parse(raw: bytes, payload_type: str, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> Envelope:
@@ -102,7 +102,8 @@ def _unb64(text: object) -> bytes:
     return raw
 
 
-def good_signers(envelope: Envelope, payload_type: str, trusted: Mapping[str, tuple[PublicKey, str]]) -> list[tuple[str, str]]:
+def good_signers(envelope: Envelope, payload_type: str,
+                 trusted: Mapping[str, tuple[PublicKey, str]]) -> list[tuple[str, str]]:
     """(keyid, holder) of each trusted key that signed. Unknown key ids are ignored; a known one must be right.
 
     Raises:

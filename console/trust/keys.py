@@ -38,8 +38,9 @@ BAD_ALGORITHM = code("key.bad-algorithm", InputError, N_("{alg} is not an algori
                      N_("Choose ecdsa-p384, ecdsa-p256 or ed25519."))
 
 MAX_FILE_BYTES = 64 << 10
-_CURVES: dict[str, tuple[Any, Any]] = {"ecdsa-p256": (ec.SECP256R1, hashes.SHA256), "ecdsa-p384": (ec.SECP384R1, hashes.SHA384),
-                                       "ecdsa-p521": (ec.SECP521R1, hashes.SHA512)}
+_CURVES: dict[str, tuple[Any, Any]] = {
+    "ecdsa-p256": (ec.SECP256R1, hashes.SHA256), "ecdsa-p384": (ec.SECP384R1, hashes.SHA384),
+    "ecdsa-p521": (ec.SECP521R1, hashes.SHA512)}
 _BY_CURVE = {curve.name: alg for alg, (curve, _) in _CURVES.items()}
 
 
@@ -144,13 +145,18 @@ class PrivateKey:
         pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise EXISTS(path=str(path)) from None
+        except OSError as problem:
+            raise UNWRITABLE(path=str(path), reason=problem.strerror or "?") from None
+        try:
             with os.fdopen(handle, "wb") as out:
                 out.write(pem)
                 out.flush()
                 os.fsync(out.fileno())
-        except FileExistsError:
-            raise EXISTS(path=str(path)) from None
         except OSError as problem:
+            # Half a key is no key, and its file would stand in the way of the next try.
+            Path(path).unlink(missing_ok=True)
             raise UNWRITABLE(path=str(path), reason=problem.strerror or "?") from None
 
     def __repr__(self) -> str:
@@ -214,7 +220,8 @@ def load_public(source: Path | bytes) -> PublicKey:
         with contextlib.suppress(Exception):  # each loader has its own way to say that this is not its format
             key = load(raw)
             if _fit(key):
-                return PublicKey(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+                return PublicKey(key.public_bytes(serialization.Encoding.DER,
+                                                  serialization.PublicFormat.SubjectPublicKeyInfo))
     raise MALFORMED(path=name, reason="not a public key")
 
 

@@ -124,6 +124,8 @@ class JobBoard:
                 (part or job).phase = event.name
                 if part is None:
                     job.gauge = Gauge()
+                else:
+                    part.outcome = None  # what ended was an earlier part of the job, such as its push
             case Progress():
                 (part or job).gauge.move(event, now)
             case Note():

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpinBox, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QLineEdit,
+    QSpinBox,
+    QStackedWidget,
+    QTabWidget,
+    QWidget,
+)
 
 from console.i18n import N_
 from ui import theme
@@ -18,6 +28,7 @@ from ui.widgets.basic import (
     ElidedLabel,
     EmptyState,
     Page,
+    breakable,
     button,
     clear,
     column,
@@ -25,13 +36,13 @@ from ui.widgets.basic import (
     field,
     holder,
     label,
+    picture,
     row,
 )
 from ui.widgets.dialogs import AskDialog
 from ui.widgets.picker import Picker
 from ui.widgets.serverruns import ServerRuns
 from ui.widgets.table import Table
-
 
 RUNNABLE = ("free", "approved", "interrupted")
 """States of a plan in which it may be applied."""
@@ -50,6 +61,7 @@ class DeployScreen(Screen):
         self._plan: Any = None
         self._job: str | None = None
         self._answers: dict[str, QWidget] = {}
+        self._books: list[dict[str, Any]] = []
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self._new_tab(), t("New deployment"))
@@ -68,6 +80,7 @@ class DeployScreen(Screen):
         for box in (self._release, self._playbook):
             box.setMinimumContentsLength(18)
         self._playbook.currentIndexChanged.connect(self._playbook_chosen)
+        self._release.currentIndexChanged.connect(self._release_chosen)
         self._about = label("", "small", wrap=True)
         self._servers = Picker(t, t("Servers"), 132)
         self._servers.changed.connect(self._choice_changed)
@@ -96,11 +109,20 @@ class DeployScreen(Screen):
         self._new_pages.addWidget(page)
         return self._new_pages
 
+    def _release_chosen(self) -> None:
+        """Offer only the playbooks that can serve what the release carries."""
+        lang, release = self.desk.lang, self._release.currentData()
+        fitting = [book for book in self._books if release in book["serves"]]
+        self._fill(self._playbook, [(book["title"].get(lang, book["title"]["en"]), book) for book in fitting])
+        if not fitting:
+            self._playbook_chosen()
+
     def _playbook_chosen(self) -> None:
         book = self._playbook.currentData()
         clear(self._questions)
         self._answers = {}
         if book is None:
+            self._about.setText(self.t("No playbook serves what this release carries.") if self._release.count() else "")
             return
         lang = self.desk.lang
         words = [book["summary"].get(lang, book["summary"]["en"])]
@@ -111,7 +133,8 @@ class DeployScreen(Screen):
             widget = _input(asked)
             self._answers[name] = widget
             caption = asked["title"].get(lang, asked["title"]["en"])
-            self._questions.addLayout(field(caption, widget), place // 3, place % 3)
+            self._questions.addLayout(field(caption, widget, wrap=True), place // 3, place % 3)
+            self._questions.setColumnStretch(place % 3, 1)
         self._choice_changed()
 
     def answers(self) -> dict[str, Any]:
@@ -163,22 +186,47 @@ class DeployScreen(Screen):
         document = plan.as_dict(self.desk.lang)
         card.add(facts([(t("Plan"), plan.id), (t("Digest"), plan.digest), (t("Made by"), plan.created_by),
                         (t("Served as"), plan.served_name)], mono=(t("Plan"), t("Digest"))))
-        lines = [(part["name"], part["port"], change) for part in document["servers"] for change in part["changes"]]
-        if lines:
-            table = Table([Column(t("Server"), lambda line: line[0], width=150),
-                           Column(t("What changes"), lambda line: line[2]["summary"]),
-                           Column(t("Where"), lambda line: line[2]["target"], width=190, mono=True)], t("Changes"))
-            table.show_records(lines)
-            table.fit_rows(9)
-            card.add(table)
-        for part in document["servers"]:
-            if part["refused"]:
-                message, remedy = wording.problem(part["refused"], self.desk.lang)
-                card.add(Banner("fail", f"{part['name']}: {message}", remedy))
-            elif not part["changes"]:
-                card.add(Banner("ok", t("{server}: nothing to change, it is already so.", server=part["name"])))
+        card.add(self._plan_body(document["servers"]))
         card.add(self._plan_actions(state))
         self._plan_box.addWidget(card)
+
+    def _plan_body(self, parts: list[dict[str, Any]]) -> QWidget:
+        """The servers, and beside them every change of the one that is chosen, in full: it is what is approved."""
+        t = self.t
+        changes = column(gap=theme.S)
+        table = Table([Column(t("Server"), lambda p: p["name"]),
+                       Column(t("Changes"), lambda p: t("refused") if p["refused"] else str(len(p["changes"])), number=True,
+                              width=96)], t("Servers of the plan"), key=lambda p: p["name"])
+        table.chosen.connect(lambda part: self._show_changes(changes, part))
+        table.setFixedWidth(270)
+        table.setMinimumHeight(230)
+        table.show_records(parts, select_first=True)
+        body = row(gap=theme.L)
+        body.addWidget(table)
+        right = holder(changes)
+        body.addWidget(right, 1)
+        body.setAlignment(right, Qt.AlignmentFlag.AlignTop)
+        return holder(body)
+
+    def _show_changes(self, box: Any, part: dict[str, Any] | None) -> None:
+        clear(box)
+        if part is None:
+            return
+        for number, change in enumerate(part["changes"], 1):
+            mark, text = label(f"{number}.", "muted"), label(breakable(change["summary"]), wrap=True)
+            line = row(mark, text, gap=theme.S)
+            line.setStretch(1, 1)
+            line.setAlignment(mark, Qt.AlignmentFlag.AlignTop)
+            if change["caution"] or not change["undoable"]:
+                weigh = picture("alert", theme.palette().warn, 16)
+                line.insertWidget(1, weigh)
+                line.setAlignment(weigh, Qt.AlignmentFlag.AlignTop)
+            box.addLayout(line)
+        if part["refused"]:
+            message, remedy = wording.problem(part["refused"], self.desk.lang)
+            box.addWidget(Banner("fail", breakable(message), breakable(remedy)))
+        elif not part["changes"]:
+            box.addWidget(Banner("ok", self.t("Nothing to change: it is already so.")))
 
     def _plan_actions(self, state: str) -> Any:
         t = self.t
@@ -313,10 +361,10 @@ class DeployScreen(Screen):
     def _old_tab(self) -> QWidget:
         t = self.t
         self._deployments = Table([
-            Column(t("Deployment"), lambda d: d["id"], width=180), Column(t("Playbook"), lambda d: d["playbook"], width=150),
-            Column(t("State"), lambda d: t(wording.outcome(_state(d))[1]), tone=lambda d: wording.outcome(_state(d))[0], width=150),
+            Column(t("Deployment"), lambda d: d["id"], width=150), Column(t("Playbook"), lambda d: d["playbook"], width=120),
+            Column(t("State"), lambda d: t(wording.outcome(_state(d))[1]), tone=lambda d: wording.outcome(_state(d))[0], width=130),
             Column(t("Servers"), lambda d: ", ".join(s["name"] for s in d["servers"])),
-            Column(t("By"), lambda d: d["created_by"], width=110),
+            Column(t("By"), lambda d: d["created_by"], width=90),
             Column(t("When"), lambda d: wording.when(d["created_at"]), width=170)], t("Deployments"), key=lambda d: d["id"])
         self._deployments.chosen.connect(self._chosen)
         self._detail = Card("")
@@ -427,14 +475,14 @@ class DeployScreen(Screen):
         engine = self.engine
         plan_id = self.memory.get("plan")
         plan = self._plan_with_state(engine.deployments.get_plan(plan_id)) if plan_id else None
-        return {"releases": engine.library.list(), "playbooks": engine.deployments.playbooks(), "servers": engine.servers.list(),
+        releases = engine.library.list()
+        return {"releases": releases, "playbooks": tasks.playbooks(engine, releases), "servers": engine.servers.list(),
                 "deployments": engine.deployments.list(), "plan": plan}
 
     def show_data(self, data: dict[str, Any]) -> None:
         self._show_missing(data)
+        self._books = data["playbooks"]
         self._fill(self._release, [(r.title, r.release_id) for r in data["releases"]], self.memory.pop("release", None))
-        lang = self.desk.lang
-        self._fill(self._playbook, [(b["title"].get(lang, b["title"]["en"]), b) for b in data["playbooks"]])
         self._servers.show_names([(r.name, ", ".join(r.labels)) for r in data["servers"] if r.host_keys],
                                  self.memory.pop("servers", None))
         self._deployments.show_records(data["deployments"])

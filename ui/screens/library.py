@@ -45,7 +45,7 @@ class LibraryScreen(Screen):
     def build(self) -> None:
         t = self.t
         self._job: str | None = None
-        self._verdict: dict[str, Any] | None = None
+        self._judged = ""
         self._practice = button(t("&Make a practice bundle…"), self._make_practice, icon="practice",
                                 hint=t("Builds and signs a small bundle here, as the connected side would, to rehearse with."))
         self.actions.addWidget(self._practice)
@@ -67,7 +67,7 @@ class LibraryScreen(Screen):
             Column(t("Release"), lambda r: wording.short_id(r.release_id), width=190, mono=True),
             Column(t("Contents"), lambda r: ", ".join(c.id for c in r.components)),
             Column(t("Files"), lambda r: f"{len(r.files):,}", number=True, width=80, sort=lambda r: len(r.files)),
-            Column(t("Size"), lambda r: units.size(_bytes(r)), number=True, width=110, sort=_bytes),
+            Column(t("Size"), lambda r: units.size(r.bytes), number=True, width=110, sort=lambda r: r.bytes),
         ], t("Releases in the library"), key=lambda r: r.release_id)
         self._releases.chosen.connect(self._show_release)
         self._release_card = Card("")
@@ -81,6 +81,7 @@ class LibraryScreen(Screen):
         full = Page(self._releases, self._release_card)
         full.body.setContentsMargins(0, theme.L, 0, theme.XL)
         full.add(None)
+        self._library_pages.widget(0).add(None)
         self._library_pages.widget(0).body.setContentsMargins(0, theme.L, 0, theme.XL)
         self._library_pages.addWidget(full)
         return self._library_pages
@@ -129,15 +130,17 @@ class LibraryScreen(Screen):
         tools = row(field(t("&Where to look"), self._place), gap=theme.M)
         tools.setStretch(0, 1)
         browse = button(t("&Choose a folder…"), self._browse, icon="folder")
-        again = button(t("Look a&gain"), self._look_again, icon="refresh")
+        again = button(t("Look a&gain"), self.refresh, icon="refresh")
         tools.addLayout(column(None, row(browse, again), gap=0))
         self._found = Table([
-            Column(t("Bundle"), lambda f: f.title or f.folder.name),
-            Column(t("Part"), lambda f: t("{number} of {of}", number=f.number, of=f.of), width=90),
-            Column(t("Size"), lambda f: units.size(f.size_bytes), number=True, width=100, sort=lambda f: f.size_bytes or 0),
-            Column(t("Folder"), lambda f: str(f.folder)),
-        ], t("Bundles found"), multi=True, key=lambda f: str(f.folder))
-        self._found.selectionModel().selectionChanged.connect(lambda *_: self._selected())
+            Column(t("Bundle"), lambda f: f.told.get("title") or f.id),
+            Column(t("Parts here"), lambda f: t("{number} of {of}", number=f.volumes[0], of=f.volumes[1]), number=True, width=110,
+                   sort=lambda f: f.volumes),
+            Column(t("Size"), lambda f: units.size(f.told["bytes"]), number=True, width=100, sort=lambda f: f.told["bytes"]),
+            Column(t("Signed by"), lambda f: _signers(f.told, t), width=190),
+            Column(t("Folder"), lambda f: str(f.folders[0]), width=180),
+        ], t("Bundles found"), key=lambda f: f.id)
+        self._found.chosen.connect(self._selected)
         self._verify = button(t("&Verify"), self.verify, icon="check", hint=t("Checks every byte; changes nothing."))
         self._verify.setObjectName("verify")
         self._import = button(t("&Bring it in"), self.bring_in, role="primary", icon="library",
@@ -146,11 +149,9 @@ class LibraryScreen(Screen):
         self._none = EmptyState("drive", t("No bundle here"),
                                 t("Plug in a drive and look again, or choose the folder that holds the bundle."),
                                 button(t("C&hoose a folder…"), self._browse, role="primary", icon="folder"))
-        self._found_pages = QStackedWidget()
-        self._found_pages.addWidget(self._none)
-        self._found_pages.addWidget(holder(column(self._found, row(None, self._verify, self._import), None, gap=theme.M)))
+        self._some = holder(column(self._found, row(None, self._verify, self._import), gap=theme.M))
         self._result = column(gap=theme.M)
-        page = Page(Card("", tools, self._found_pages), holder(self._result))
+        page = Page(Card("", tools, self._none, self._some), holder(self._result))
         page.body.setContentsMargins(0, theme.L, 0, theme.XL)
         page.add(None)
         return page
@@ -163,12 +164,8 @@ class LibraryScreen(Screen):
 
     def look_in(self, path: str) -> None:
         """Look for bundles in ``path``, and keep it among the places."""
-        self.memory["folder"] = path
-        self.memory["tab"] = 1
+        self.memory["folder"] = self.memory["place"] = path
         self._tabs.setCurrentIndex(1)
-        self.refresh()
-
-    def _look_again(self) -> None:
         self.refresh()
 
     def _look(self) -> None:
@@ -180,13 +177,12 @@ class LibraryScreen(Screen):
     def load(self) -> dict[str, Any]:
         known = places.drives()
         chosen = self.memory.get("folder")
-        if chosen:
+        if chosen and chosen not in {str(entry.path) for entry in known}:
             known.append(places.place(Path(chosen)))
-        wanted = self.memory.get("place") or (chosen or (str(known[0].path) if known else None))
-        if chosen and self.memory.get("looked") != chosen:
-            wanted = self.memory["place"] = self.memory["looked"] = chosen
-        found = tasks.find_bundles(Path(wanted)) if wanted else []
-        return {"releases": self.engine.library.list(), "places": known, "place": wanted, "found": found}
+        wanted = self.memory.get("place") or ""
+        looked = [entry.path for entry in known if not wanted or str(entry.path) == wanted]
+        return {"releases": self.engine.library.list(), "places": known, "place": wanted,
+                "found": tasks.find_bundles(self.engine, looked)}
 
     def show_data(self, data: dict[str, Any]) -> None:
         t = self.t
@@ -195,44 +191,67 @@ class LibraryScreen(Screen):
         self._releases.fit_rows(6)
         self._show_release(self._releases.current())
         self._place.clear()
+        self._place.addItem(t("All drives and chosen folders") if data["places"] else t("No drive is plugged in"), "")
         for entry in data["places"]:
             room = t("{free} free", free=units.size(entry.free_bytes)) if entry.free_bytes is not None else ""
             self._place.addItem(f"{entry.path}   {room}", str(entry.path))
-        self._place.setCurrentIndex(max(0, self._place.findData(data["place"])) if data["places"] else -1)
-        self._place.setEnabled(bool(data["places"]))
-        self._found_pages.setCurrentIndex(1 if data["found"] else 0)
-        self._found.show_records(data["found"])
+        self._place.setCurrentIndex(max(0, self._place.findData(data["place"])))
+        self._none.setVisible(not data["found"])
+        self._some.setVisible(bool(data["found"]))
+        self._found.show_records(data["found"], select_first=True)
         self._found.fit_rows(5)
-        if data["found"]:
-            self._found.selectAll()
-        self._selected()
+        self._selected(self._found.current())
 
-    def media(self) -> list[Path]:
-        """The folders chosen."""
-        return [found.folder for found in self._found.selected()]
+    def media(self) -> tuple[Path, ...]:
+        """The folders of the chosen bundle's volumes."""
+        chosen = self._found.current()
+        return chosen.folders if chosen is not None else ()
 
-    def _selected(self) -> None:
+    def _selected(self, found: Any) -> None:
         idle = self._job is None
-        self._verify.setEnabled(idle and bool(self.media()))
-        self._import.setEnabled(idle and bool(self.media()))
+        self._verify.setEnabled(idle and found is not None)
+        self._import.setEnabled(idle and found is not None)
+        if idle and found is not None and found.id != self._judged:
+            clear(self._result)
+            self._result.addWidget(self._inspection(found.told))
+
+    def _inspection(self, told: dict[str, Any]) -> QWidget:
+        """What the bundle says of itself; not a verdict."""
+        t = self.t
+        card = Card("", row(label(t("What it says of itself"), "heading"), Badge("unknown", t("Not verified")), None))
+        if told["findings"]:
+            card.add(self._findings(told["findings"]))
+        if "title" in told:
+            card.add(facts([(t("Title"), told["title"]), (t("Channel"), f"{told['channel']} · {told['sequence']}"),
+                            (t("Issued"), wording.when(told["issued_at"])), (t("Signed by"), _signers(told, t)),
+                            (t("Files"), f"{told['files']:,}")]))
+            parts = Table([
+                Column(t("Component"), lambda c: c["id"], width=180), Column(t("Kind"), lambda c: c["type"], width=100),
+                Column(t("Version"), lambda c: str(c["version"]), width=110), Column(t("Format"), lambda c: c["format"], width=110),
+                Column(t("Licence"), lambda c: str(c["license"] or "–")),
+                Column(t("Installed size"), lambda c: units.size(c["installed_bytes"]), number=True, width=120)], t("Components"))
+            parts.show_records(told["components"])
+            parts.fit_rows(6)
+            card.add(parts)
+        return card
 
     # -- verify and import ----------------------------------------------------------------------------------------
 
     def verify(self) -> None:
         """Check the chosen bundle; the verdict is shown below."""
-        self._start(tasks.verify_bundle(self.engine, self.media()), self.show_verdict)
+        self._start(tasks.verify_bundle(self.engine, self.t, self.media()), self.show_verdict)
 
     def bring_in(self) -> None:
         """Check and copy the chosen bundle into the library."""
-        self._start(tasks.import_bundle(self.engine, self.media()), self._imported)
+        self._start(tasks.import_bundle(self.engine, self.t, self.media()), self._imported)
 
     def _start(self, spec: Any, ended: Any) -> None:
         clear(self._result)
         self._bar, self._numbers, self._phase = ProgressLine(), label("", "small"), ElidedLabel(self.t(spec.title), "strong")
         self._stop = button(self.t("&Cancel"), self._cancel, icon="close")
         self._result.addWidget(Card("", row(self._phase, self._numbers, self._stop), self._bar))
-        self._job = ""
-        self._selected()
+        self._job, self._judged = "", self._found.current().id
+        self._selected(self._found.current())
         self.desk.run(self, spec, self._started, lambda value: (self._over(), ended(value)), self._failed)
 
     def _started(self, job_id: str) -> None:
@@ -259,7 +278,7 @@ class LibraryScreen(Screen):
     def _over(self) -> None:
         self._job = None
         clear(self._result)
-        self._selected()
+        self._selected(self._found.current())
 
     def _failed(self, problem: Any) -> None:
         self._over()
@@ -269,38 +288,39 @@ class LibraryScreen(Screen):
     def show_verdict(self, verdict: dict[str, Any]) -> None:
         """Show what a verification found: the verdict, who signed, and every finding."""
         t = self.t
-        self._verdict = verdict
         tone, word = wording.TRUST_VERDICTS.get(verdict["verdict"], ("unknown", verdict["verdict"]))
         badge = Badge(tone, t(word))
-        signers = verdict.get("signers") or []
+        signers = verdict["signers"]
         card = Card("", row(label(t("Verdict"), "heading"), badge, None))
         card.add(label(_explained(verdict["verdict"], t), wrap=True))
         card.add(facts([
-            (t("Signed by"), ", ".join(f"{s.get('name') or s['key_id']}" for s in signers) or t("nobody this site trusts")),
+            (t("Signed by"), _signers(verdict, t)),
             (t("Fingerprint"), ", ".join(s["fingerprint"] for s in signers) or "–"),
             (t("Files"), f"{verdict.get('files') or 0:,}"), (t("Size"), units.size(verdict.get("bytes")))],
             mono=(t("Fingerprint"),)))
-        findings = verdict.get("findings") or []
-        if findings:
-            table = Table([Column(t("Finding"), lambda f: f["code"], width=170, mono=True),
-                           Column(t("Where"), lambda f: str(f.get("path") or f.get("record") or "–"), width=200),
-                           Column(t("What it says"), lambda f: f["message"])], t("Findings"))
-            table.show_records(findings)
-            table.fit_rows(6)
-            card.add(table)
+        if verdict["findings"]:
+            card.add(self._findings(verdict["findings"]))
         if verdict["verdict"] == "unverified" and not signers:
             card.add(row(button(t("&Trusted keys"), self._to_keys, role="primary", icon="key"), None))
         clear(self._result)
         self._result.addWidget(card)
+
+    def _findings(self, findings: list[dict[str, Any]]) -> Table:
+        t = self.t
+        table = Table([Column(t("Finding"), lambda f: f["code"], width=170, mono=True,
+                              tone=lambda f: "info" if f["code"] == "remark" else "fail"),
+                       Column(t("Where"), lambda f: str(f.get("path") or "–"), width=210),
+                       Column(t("What it says"), lambda f: t(f["message"]))], t("Findings"))
+        table.show_records(findings)
+        table.fit_rows(6)
+        return table
 
     def _to_keys(self) -> None:
         self.desk.remember("setup")["part"] = "keys"
         self.desk.go.emit("setup")
 
     def _imported(self, imported: Any) -> None:
-        title = getattr(getattr(imported, "release", imported), "title", "")
-        self._result.addWidget(Banner("ok", self.t("{title} is in the library.", title=title) if title
-                                      else self.t("The bundle is in the library."),
+        self._result.addWidget(Banner("ok", self.t("{title} is in the library.", title=imported.release.title),
                                       self.t("Every byte was checked while it was copied."),
                                       button(self.t("&Show it"), lambda: self._tabs.setCurrentIndex(0))))
         self.refresh()
@@ -314,11 +334,11 @@ class LibraryScreen(Screen):
 
     def make_practice(self, path: str) -> None:
         """Build the practice bundle below ``path`` and look at it there."""
-        self.desk.run(self, tasks.practice_bundle(self.engine, Path(path)), ended=lambda _r: self.look_in(path))
+        self.desk.run(self, tasks.practice_bundle(self.engine, self.t, Path(path)), ended=lambda _r: self.look_in(path))
 
 
-def _bytes(release: Any) -> int:
-    return sum(entry.size for entry in release.files)
+def _signers(told: dict[str, Any], say: Any) -> str:
+    return ", ".join(signer["name"] for signer in told["signers"]) or say(N_("nobody this site trusts"))
 
 
 def _explained(verdict: str, say: Any) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLineEdit, QSpinBox, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QLineEdit,
+    QSpinBox,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QWidget,
+)
 
 from console import units
 from console.i18n import N_
@@ -13,7 +22,22 @@ from ui import theme
 from ui.models.rows import Column
 from ui.screens import tasks, wording
 from ui.screens.base import Screen
-from ui.widgets.basic import Badge, Banner, Card, ElidedLabel, EmptyState, Page, button, clear, column, facts, field, holder, label, row
+from ui.widgets.basic import (
+    Badge,
+    Banner,
+    Card,
+    ElidedLabel,
+    EmptyState,
+    Page,
+    button,
+    clear,
+    column,
+    facts,
+    field,
+    holder,
+    label,
+    row,
+)
 from ui.widgets.evidence import EvidencePane
 from ui.widgets.gauges import Legend, Slice, StackedBar
 from ui.widgets.picker import Picker

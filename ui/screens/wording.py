@@ -44,7 +44,8 @@ OUTCOMES = {"verified": ("ok", N_("Verified")), "done": ("ok", N_("Done")), "suc
             "planned": ("info", N_("Planned")), "approved": ("info", N_("Approved")), "applied": ("ok", N_("Applied")),
             "applying": ("info", N_("Being applied")), "active": ("ok", N_("In service")),
             "serving": ("ok", N_("In service")), "waiting": ("muted", N_("Waiting")),
-            "superseded": ("muted", N_("Superseded")), "reached": ("ok", N_("Reached")), "skipped": ("muted", N_("Skipped")), "unknown": ("unknown", N_("Unknown"))}
+            "superseded": ("muted", N_("Superseded")), "pass": ("ok", N_("Pass")),
+            "fail": ("fail", N_("Fail")), "reached": ("ok", N_("Reached")), "skipped": ("muted", N_("Skipped")), "unknown": ("unknown", N_("Unknown"))}
 """Outcomes of a server's part of a job, of an audit record, and states of a deployment."""
 
 

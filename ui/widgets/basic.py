@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt
@@ -24,6 +25,9 @@ from ui import icons, theme
 
 PAGE_WIDTH = 1320
 """Past this width a page gets margins instead of longer lines."""
+
+_RUN = 16
+_LONG_RUN = re.compile(r"\S{20,}")
 
 Child = QWidget | QLayout | int | None
 """What a box takes: a widget, a layout, a number (fixed space), or None (stretch)."""
@@ -132,6 +136,16 @@ class ElidedLabel(QLabel):
         self.style().drawItemText(painter, room, int(self.alignment() | Qt.AlignmentFlag.AlignVCenter), self.palette(),
                                   self.isEnabled(), text, self.foregroundRole())
         painter.end()
+
+
+def breakable(text: str) -> str:
+    """``text`` that may be broken within paths and digests; for showing only, never for copying."""
+    return _LONG_RUN.sub(lambda run: "\u200b".join(_pieces(run[0])), text)
+
+
+def _pieces(run: str) -> list[str]:
+    parts = re.split(r"(?<=[/:=,._-])", run)
+    return [part[at:at + _RUN] for part in parts for at in range(0, len(part), _RUN)]
 
 
 def button(text: str, click: Callable[[], object] | None = None, *, role: str | None = None, icon: str | None = None,
@@ -334,9 +348,9 @@ class Page(QScrollArea):
             self.body.addStretch(1)
 
 
-def field(caption: str, widget: QWidget, hint: str = "") -> QVBoxLayout:
+def field(caption: str, widget: QWidget, hint: str = "", *, wrap: bool = False) -> QVBoxLayout:
     """A captioned input: the caption above, a hint below; the caption is the input's accessible name."""
-    top = label(caption, "strong")
+    top = label(caption, "strong", wrap=wrap)
     top.setBuddy(widget)
     if "&" in caption:
         top.setTextFormat(Qt.TextFormat.AutoText)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from console import units
@@ -19,6 +19,8 @@ STATES = {"queued": ("muted", N_("Waiting")), "running": ("info", N_("Running"))
           "cancelling": ("warn", N_("Stopping…")), "succeeded": ("ok", N_("Done")), "failed": ("fail", N_("Failed")),
           "cancelled": ("muted", N_("Stopped")), "interrupted": ("warn", N_("Interrupted"))}
 LINES = 3
+SHOWN_MS = 12_000
+"""How long a job that ended well stays in sight."""
 
 
 def amount(gauge: Gauge, say: Callable[..., str]) -> str:
@@ -88,6 +90,9 @@ class JobStrip(QFrame):
         self._lines: dict[str, JobLine] = {}
         self.setProperty("role", "strip")
         self.setAccessibleName(say(N_("Jobs")))
+        self._fading = ""
+        self._fade = QTimer(self, singleShot=True, interval=SHOWN_MS)
+        self._fade.timeout.connect(self._faded)
         self._idle = label(say(N_("No job is running.")), "small")
         self._more = label("", "small")
         self._list = QVBoxLayout(self)
@@ -100,13 +105,8 @@ class JobStrip(QFrame):
 
     def refresh(self, _moved: Any = None) -> None:
         """Bring the lines up to date with the board."""
-        order = {"failed": 1, "interrupted": 1}
-        jobs = sorted(self._board.jobs.values(), key=lambda j: 2 if j.over and j.state not in order else order.get(j.state, 0))
-        ended = [job for job in jobs if job.over]
-        for old in ended[2:] if len(jobs) > LINES else ():
-            if old.state not in order:
-                self._board.forget(old.id)
-        jobs = [job for job in jobs if job.id in self._board.jobs]
+        self._forget_the_good()
+        jobs = sorted(self._board.jobs.values(), key=lambda job: job.over)
         visible = {job.id: job for job in jobs[:LINES]}
         for gone in set(self._lines) - set(visible):
             self._lines.pop(gone).deleteLater()
@@ -118,6 +118,19 @@ class JobStrip(QFrame):
         self._idle.setVisible(not visible)
         self._more.setVisible(len(jobs) > LINES)
         self._more.setText(self._say(N_("and {count} more"), count=len(jobs) - LINES))
+
+    def _forget_the_good(self) -> None:
+        """What ended well is shown for a while, and only the last of it; what did not stays until it is taken off."""
+        good = [job for job in self._board.jobs.values() if job.state in ("succeeded", "cancelled")]
+        for job in good[:-1]:
+            self._board.forget(job.id)
+        if good and good[-1].id != self._fading:
+            self._fading = good[-1].id
+            self._fade.start()
+
+    def _faded(self) -> None:
+        self._board.forget(self._fading)
+        self.refresh()
 
     def _line(self, job_id: str) -> JobLine:
         return JobLine(self._say, lambda: self.cancelled.emit(job_id), lambda: self._dismiss(job_id),

@@ -134,4 +134,4 @@ class Table(QTableView):
     def fit_rows(self, most: int = 12) -> None:
         """Be as high as the rows are, at most ``most`` of them."""
         rows = max(1, min(most, self.filter.rowCount()))
-        self.setFixedHeight(rows * theme.ROW_HEIGHT + 34 + 8)
+        self.setFixedHeight(rows * theme.ROW_HEIGHT + self.horizontalHeader().sizeHint().height() + 3)
