@@ -51,7 +51,8 @@ def _library(engine: Any) -> Stage:
         return Stage("library", "done", N_("{count} release(s) in the library; the newest is {title}."),
                      {"count": len(releases), "title": releases[0].title})
     if not engine.trust.list():
-        return Stage("library", "open", N_("No signing key is trusted yet, so no bundle can be brought in."), need="trust")
+        return Stage("library", "open", N_("No signing key is trusted yet, so no bundle can be brought in."),
+                     need="trust")
     return Stage("library", "open", N_("The library is empty: bring a bundle in from a drive."), need="import")
 
 
@@ -90,13 +91,15 @@ def _readiness(engine: Any) -> Stage:
 def _deploy(engine: Any) -> Stage:
     if engine.deployments.interrupted():
         return Stage("deploy", "attention", N_("A deployment was cut off."), need="go-on")
-    serving = {server["name"] for one in engine.deployments.list() for server in one["servers"] if server["state"] == "serving"}
+    serving = {server["name"] for one in engine.deployments.list() for server in one["servers"]
+               if server["state"] == "serving"}
     if serving:
         return Stage("deploy", "done", N_("A model is in service on {count} server(s): {servers}."),
                      {"count": len(serving), "servers": ", ".join(sorted(serving))})
     waiting = [plan for plan in engine.deployments.plans() if plan["state"] != "applied"]
     if waiting:
-        return Stage("deploy", "attention", N_("The plan {plan} waits to be approved or applied."), {"plan": waiting[0]["id"]},
+        return Stage("deploy", "attention", N_("The plan {plan} waits to be approved or applied."),
+                     {"plan": waiting[0]["id"]},
                      "plan")
     return Stage("deploy", "open", N_("Nothing is in service yet."), need="plan")
 
@@ -107,5 +110,6 @@ def _proof(engine: Any) -> Stage:
         return Stage("proof", "open", N_("The record was not exported yet."), need="export")
     later = engine.audit.list(limit=1, event="deploy.end")
     if later and later[0]["seq"] > exported[0]["seq"]:
-        return Stage("proof", "attention", N_("Something was deployed after the last export of the record."), need="export")
+        return Stage("proof", "attention", N_("Something was deployed after the last export of the record."),
+                     need="export")
     return Stage("proof", "done", N_("The record was exported."))

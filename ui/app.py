@@ -64,7 +64,8 @@ class Application:
         if self._translator is not None:
             self.qt.removeTranslator(self._translator)
         self._translator = QTranslator()
-        if self._translator.load(f"qtbase_{self.desk.lang}", QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)):
+        if self._translator.load(f"qtbase_{self.desk.lang}",
+                                 QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)):
             self.qt.installTranslator(self._translator)
 
     def _ask_secret(self, server: str, kind: str) -> Any:
@@ -72,13 +73,15 @@ class Application:
 
     def _asked(self, question: Question) -> None:
         t, server = self.desk.t, question.about.get("server", "")
-        texts = {"password": (t("Log in to {server}", server=server), t("The password of the login account is needed.")),
+        texts = {"password": (t("Log in to {server}", server=server),
+                              t("The password of the login account is needed.")),
                  "passphrase": (t("Unlock the key file for {server}", server=server),
                                 t("The key file is protected by a passphrase.")),
                  "sudo_password": (t("Administrator rights on {server}", server=server),
                                    t("The sudo password of the login account is needed."))}
         title, text = texts.get(question.about.get("kind", ""), texts["password"])
-        dialog = SecretDialog(self.window, t, title, f"{text} {t('It is kept in memory until Sealift closes.')}", question.answer)
+        dialog = SecretDialog(self.window, t, title, f"{text} {t('It is kept in memory until Sealift closes.')}",
+                              question.answer)
         dialog.finished.connect(lambda _code: QTimer.singleShot(0, lambda: question.answer(None)))
         dialog.open()
 
@@ -86,7 +89,8 @@ class Application:
         if self._notice is not None and isValid(self._notice):
             return  # one failure often brings others; their reports are written all the same
         t = self.desk.t
-        where = (t("A report was written to {path}. It holds no passwords and no file contents. Give it to whoever supports "
+        where = (t("A report was written to {path}. It holds no passwords and no file contents. Give it to whoever "
+                   "supports "
                    "this installation.", path=str(report)) if report else t("A report could not be written."))
         self._notice = NoticeDialog(self.window, t, t("Sealift met a condition that it should not have"), where)
         self._notice.open()

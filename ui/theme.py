@@ -143,7 +143,8 @@ def _qt_palette(p: Palette) -> QPalette:
     made = QPalette()
     roles = {
         QPalette.ColorRole.Window: p.window, QPalette.ColorRole.WindowText: p.text, QPalette.ColorRole.Base: p.surface,
-        QPalette.ColorRole.AlternateBase: p.sunken, QPalette.ColorRole.Text: p.text, QPalette.ColorRole.Button: p.surface,
+        QPalette.ColorRole.AlternateBase: p.sunken, QPalette.ColorRole.Text: p.text,
+        QPalette.ColorRole.Button: p.surface,
         QPalette.ColorRole.ButtonText: p.text, QPalette.ColorRole.BrightText: p.fail, QPalette.ColorRole.Link: p.accent,
         QPalette.ColorRole.Highlight: p.accent, QPalette.ColorRole.HighlightedText: p.on_accent,
         QPalette.ColorRole.ToolTipBase: p.surface, QPalette.ColorRole.ToolTipText: p.text,
@@ -192,8 +193,8 @@ QFrame[role="strip"] { background: $surface; border: 0; border-top: 1px solid $b
 QWidget[role="rail"] { background: $rail; }
 QWidget[role="rail"] QLabel { color: $rail_text; }
 QWidget[role="rail"] QLabel[role="small"] { color: $rail_muted; }
-QPushButton[role="nav"] { background: transparent; color: $rail_muted; border: 1px solid transparent; border-radius: 6px;
-    text-align: left; padding: 0 10px; min-height: 36px; }
+QPushButton[role="nav"] { background: transparent; color: $rail_muted; border: 1px solid transparent;
+    border-radius: 6px; text-align: left; padding: 0 10px; min-height: 36px; }
 QPushButton[role="nav"]:hover { background: $rail_hover; color: $rail_text; }
 QPushButton[role="nav"]:checked { background: $rail_active; color: $rail_text; font-weight: bold; }
 QPushButton[role="nav"]::menu-indicator { image: none; width: 0; }
@@ -233,7 +234,8 @@ QLineEdit, QComboBox, QSpinBox, QPlainTextEdit, QTextEdit { background: $surface
     selection-background-color: $accent; selection-color: $on_accent; }
 QPlainTextEdit, QTextEdit { padding: 4px 6px; }
 QPlainTextEdit[role="evidence"] { background: $sunken; border-color: $border; font-family: $mono; font-size: 9.5pt; }
-QLineEdit:focus, QComboBox:focus, QSpinBox:focus, QPlainTextEdit:focus { border: 2px solid $accent; padding: 0 7px; min-height: 28px; }
+QLineEdit:focus, QComboBox:focus, QSpinBox:focus, QPlainTextEdit:focus { border: 2px solid $accent; padding: 0 7px;
+    min-height: 28px; }
 QPlainTextEdit:focus { padding: 3px 5px; }
 QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled { background: $sunken; color: $muted; border-color: $border; }
 QLineEdit[wrong="true"] { border: 2px solid $fail; }
@@ -246,8 +248,8 @@ QSpinBox::up-button, QSpinBox::down-button { border: 0; width: 20px; background:
 QSpinBox::up-arrow { image: url("$icons/chevron-up-$name.svg"); width: 11px; height: 11px; }
 QSpinBox::down-arrow { image: url("$icons/chevron-$name.svg"); width: 11px; height: 11px; }
 
-QCheckBox, QRadioButton { color: $text; spacing: 8px; min-height: 26px; border: 1px solid transparent; border-radius: 4px;
-    padding: 0 4px; background: transparent; }
+QCheckBox, QRadioButton { color: $text; spacing: 8px; min-height: 26px; border: 1px solid transparent;
+    border-radius: 4px; padding: 0 4px; background: transparent; }
 QCheckBox:focus, QRadioButton:focus { border: 1px solid $accent; }
 QCheckBox:disabled, QRadioButton:disabled { color: $border_strong; }
 QCheckBox::indicator, QAbstractItemView::indicator { width: 16px; height: 16px; border: 1px solid $border_strong;
@@ -276,8 +278,8 @@ QHeaderView::down-arrow { image: url("$icons/chevron-$name.svg"); width: 10px; h
 QTableCornerButton::section { background: $surface; border: 0; }
 
 QTabWidget::pane { border: 0; border-top: 1px solid $border; top: -1px; }
-QTabBar::tab { background: transparent; color: $muted; border: 1px solid transparent; border-bottom: 2px solid transparent;
-    padding: 8px 12px; margin-right: 4px; }
+QTabBar::tab { background: transparent; color: $muted; border: 1px solid transparent;
+    border-bottom: 2px solid transparent; padding: 8px 12px; margin-right: 4px; }
 QTabBar::tab:hover { color: $text; }
 QTabBar::tab:selected { color: $accent; border-bottom: 2px solid $accent; font-weight: bold; }
 QTabBar::tab:focus { border: 1px solid $accent; border-bottom: 2px solid $accent; border-radius: 4px; }

@@ -169,7 +169,8 @@ class MainWindow(QMainWindow):
 
     def _about(self) -> None:
         NoticeDialog(self, self.t, f"Sealift {console.__version__}", self.t(
-            "Takes an open-weight model from a removable drive into service inside an isolated facility, and proves it. "
+            "Takes an open-weight model from a removable drive into service inside an isolated facility, and "
+            "proves it. "
             "Apache License 2.0. It speaks to the servers it was given, and to nothing else.")).open()
 
     def _foot_button(self, icon: str, name: str, click: Any) -> QPushButton:
@@ -285,8 +286,10 @@ class MainWindow(QMainWindow):
         if running and not getattr(self, "_sure", False):
             event.ignore()
             AskDialog(self, self.t, self.t("Close while jobs are running?"),
-                      self.t("{count} job(s) will be stopped at a safe point. Sealift says at the next start how to go on.",
-                             count=len(running)), self.t("&Stop them and close"), self._close_anyway, danger=True).open()
+                      self.t("{count} job(s) will be stopped at a safe point. Sealift says at the next start how "
+                             "to go on.",
+                             count=len(running)), self.t("&Stop them and close"), self._close_anyway,
+                      danger=True).open()
             return
         super().closeEvent(event)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from console.accelerators import amd_smi, rocm_smi
 from console.accelerators.device import Device, Health, Vendor, value_of
+from console.accelerators.models import by_pci
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean, strict_json, whole
@@ -96,16 +97,18 @@ def _device(entry: dict[str, Any], driver: str | None, topology: dict[int, dict[
     partition = entry.get("partition") or {}
     mode = partition.get("compute_partition") or partition.get("accelerator_partition")
     peers = {peer: kind for peer, kind in topology.get(entry["index"], {}).items() if peer != entry["index"]}
-    identity = entry.get("device_id")
+    identity = entry.get("device_id") or ""
+    pci_id = f"1002:{identity[2:].lower()}" if identity.startswith("0x") else None
     return Device(
-        "amd", entry["index"], entry.get("name"), memory_total_bytes=_bytes(entry.get("memory_total_mib")),
+        "amd", entry["index"], entry.get("name"), by_pci(pci_id),
+        memory_total_bytes=_bytes(entry.get("memory_total_mib")),
         memory_used_bytes=_bytes(entry.get("memory_used_mib")), health=health, health_raw=rests_on,
         temperature_c=entry.get("temperature_c"), power_w=entry.get("power_w"),
         utilization_percent=entry.get("gpu_percent"), bus_id=entry.get("bus_id"), uuid=entry.get("uuid"),
         driver_version=driver, ecc=ecc, numa_node=whole(str(entry.get("numa_node"))),
         links={"kind": "xgmi" if "XGMI" in peers.values() else "pcie", "peers": peers} if peers else None,
         partitioned=None if mode is None else mode != "SPX", arch=entry.get("gfx_version"),
-        pci_id=f"1002:{identity[2:].lower()}" if identity and identity.startswith("0x") else None)
+        pci_id=pci_id)
 
 
 def _bytes(mib: float | None) -> int | None:

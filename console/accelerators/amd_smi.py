@@ -14,11 +14,15 @@ def _tree(page: Page) -> Node:
     """Entries by indentation, ``KEY: value``."""
     root = Node("", None, 0)
     stack: list[tuple[int, Node]] = [(-1, root)]
+    base: int | None = None
     for index, line in page.numbered():
         text = line.strip()
         if not text:
             continue
         indent = len(line) - len(line.lstrip())
+        base = indent if base is None else base
+        if (indent - base) % 4:
+            page.fail(index, "the line is not indented as the others are")
         key, mark, value = text.partition(":")
         node = Node(key.strip(), (value.strip() or None) if mark else None, index)
         while stack[-1][0] >= indent:
@@ -57,6 +61,13 @@ class _Entry:
             self.page.fail(self._line(path), "not a whole number")
         return whole(text)
 
+    def bus(self, *path: str) -> str | None:
+        """A bus id, whole."""
+        text = self.text(*path)
+        if text is not None and not BUS_ID.fullmatch(text):
+            self.page.fail(self._line(path), "this is not a bus id")
+        return text
+
     def below(self, *path: str) -> dict[str, str]:
         """The values of a section by their names in lower case."""
         if isinstance(self._source, Node):
@@ -73,6 +84,9 @@ class _Entry:
 
 
 _SIZE = r"[KMGT]i?B|B"
+
+
+BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]")
 
 
 def _amount(page: Page, line: int, text: str | None, unit: str) -> int | float | None:
@@ -116,7 +130,7 @@ def _devices(page: Page, as_json: bool, read: Any) -> tuple[list[dict[str, Any]]
 def parse_list(page: Page, as_json: bool) -> dict[str, Any]:
     """``amd-smi list``."""
     devices, _ = _devices(page, as_json, lambda e: {
-        "bus_id": e.text("bdf"), "uuid": e.text("uuid"), "kfd_id": e.count("kfd_id"), "node_id": e.count("node_id"),
+        "bus_id": e.bus("bdf"), "uuid": e.text("uuid"), "kfd_id": e.count("kfd_id"), "node_id": e.count("node_id"),
         "partition_id": e.count("partition_id")})
     if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
         page.fail(len(page.lines) - 1, "the last device is cut off")
@@ -124,11 +138,11 @@ def parse_list(page: Page, as_json: bool) -> dict[str, Any]:
 
 
 def _static(entry: _Entry) -> dict[str, Any]:
-    partition: dict[str, Any] = entry.below("partition")
+    partition: dict[str, Any] = {k: v for k, v in entry.below("partition").items() if "partition" in k}
     partition = {name: text if whole(text) is None else whole(text) for name, text in partition.items()}
     return {"name": entry.text("asic", "market_name") or entry.text("board", "product_name"),
             "device_id": entry.text("asic", "device_id"), "gfx_version": entry.text("asic", "target_graphics_version"),
-            "bus_id": entry.text("bus", "bdf"), "memory_total_mib": entry.amount(_SIZE, "vram", "size"),
+            "bus_id": entry.bus("bus", "bdf"), "memory_total_mib": entry.amount(_SIZE, "vram", "size"),
             "vram_type": entry.text("vram", "type"), "partition": partition or None}
 
 

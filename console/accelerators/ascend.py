@@ -8,6 +8,7 @@ from typing import Any
 
 from console.accelerators import ascend_pages, ascend_table
 from console.accelerators.device import Device, Health, Vendor, value_of
+from console.accelerators.models import by_chip
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.accelerators.topology import parse_topology
 from console.errors import SealiftError
@@ -153,7 +154,8 @@ def _device(entry: dict[str, Any], index: int, asked: dict[str, Any], page: dict
     codes = page.get("error_codes") or []
     board = page.get("board") if isinstance(page.get("board"), dict) else {}
     return Device(
-        "ascend", index, entry.get("name"), memory_total_bytes=_bytes(entry.get("memory_total_mib")),
+        "ascend", index, entry.get("name"), by_chip(entry.get("name")),
+        memory_total_bytes=_bytes(entry.get("memory_total_mib")),
         memory_used_bytes=_bytes(entry.get("memory_used_mib")), health=health_of(entry.get("health")),
         health_raw=" ".join([entry.get("health") or "", *codes]).strip() or None,
         temperature_c=entry.get("temperature_c"), power_w=entry.get("power_w"),

@@ -50,7 +50,7 @@ def parse_table(page: Page) -> dict[str, Any]:
                              "device_count": len(devices), "npu_count": len({d["index"] for d in devices}),
                              "devices": devices}
     found |= _processes(page, rest) if rest else {}
-    if _is_cut(page, start, bool(rest)):
+    if _is_cut(page, bool(rest)):
         found["truncated"] = True
     return found
 
@@ -219,10 +219,11 @@ def _process(page: Page, row: _Row, labels: list[list[str]]) -> dict[str, Any]:
     return typed
 
 
-def _is_cut(page: Page, start: int, has_processes: bool) -> bool:
+def _is_cut(page: Page, has_processes: bool) -> bool:
     """Whether the page ends without its closing rule."""
     filled = [line.strip() for line in page.lines if line.strip()]
-    last, width = filled[-1], len(page.lines[start].strip())
+    last = filled[-1]
     if _RULE.fullmatch(last) or re.fullmatch(r"\+[-=+]*", last):
-        return len(last) < width - 1 or last[-1] not in "+|"
+        others = [len(line) for line in filled[:-1] if _RULE.fullmatch(line)]
+        return len(last) < min(others) - 1 or last[-1] not in "+|"
     return not (has_processes and "No running process" in last)

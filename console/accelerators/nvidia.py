@@ -7,6 +7,7 @@ from typing import Any
 
 from console.accelerators import nvidia_query
 from console.accelerators.device import Device, Health, Vendor, value_of
+from console.accelerators.models import by_pci
 from console.accelerators.nvidia_query import Node
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.accelerators.topology import parse_topology
@@ -154,7 +155,8 @@ def _device(entry: dict[str, Any], asked: dict[str, Any], topology: dict[str, An
              if other.startswith("GPU") and other[3:].isdigit() and other != name}
     mig = entry.get("mig") or {}
     return Device(
-        "nvidia", entry["index"], entry.get("name"), memory_total_bytes=_bytes(entry.get("memory_total_mib")),
+        "nvidia", entry["index"], entry.get("name"), by_pci(entry.get("pci_id")),
+        memory_total_bytes=_bytes(entry.get("memory_total_mib")),
         memory_used_bytes=_bytes(entry.get("memory_used_mib")), health=health, health_raw=rests_on,
         temperature_c=entry.get("temperature_c"), power_w=entry.get("power_w"),
         utilization_percent=entry.get("utilization_percent"), bus_id=entry.get("bus_id"), uuid=entry.get("uuid"),

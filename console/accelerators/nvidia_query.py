@@ -43,11 +43,15 @@ def _text_tree(page: Page) -> Node:
     """Entries by indentation: ``key : value`` lines, and headings without a value."""
     root = Node("", None, 0)
     stack: list[tuple[int, Node]] = [(-1, root)]
+    base: int | None = None
     for index, line in page.numbered():
         text = line.strip()
         if not text or text.startswith("=="):
             continue
         indent = len(line) - len(line.lstrip())
+        base = indent if base is None else base
+        if (indent - base) % 4:
+            page.fail(index, "the line is not indented as the others are")
         key, mark, value = text.partition(" : ")
         if not mark and text.endswith(" :"):
             key, mark, value = text[:-2], ":", ""
@@ -213,6 +217,9 @@ def _xml_process(page: Page, node: Node, gpu: int) -> dict[str, Any]:
             "name": _said(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
 
 
+_GPU_HEAD = re.compile(r"GPU [0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
+
+
 def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     """``nvidia-smi -q``; ``sections`` is the argument of ``-d``, which leaves the others out."""
     if not any("NVSMI LOG" in line for line in page.lines[:40]):
@@ -221,7 +228,10 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     found = {"driver_version": _said(log.get(("Driver Version", "KMD Version"))),
              "cuda_version": _said(log.get(("CUDA Version", "CUDA UMD Version"))),
              "attached_gpus": _count(page, log.get("Attached GPUs"))}
-    gpus = [node for node in log.children if node.value is None and re.fullmatch(r"GPU [0-9A-Fa-f:.]+", node.name)]
+    gpus = [node for node in log.children if node.value is None]
+    for gpu in gpus:
+        if not _GPU_HEAD.fullmatch(gpu.name):
+            page.fail(gpu.line, "this is not the heading of a device")
     if not gpus:
         page.empty()
     _complete(page, gpus, found["attached_gpus"], bool(sections))

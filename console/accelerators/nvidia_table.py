@@ -257,15 +257,17 @@ def _process_rows(page: Page, start: int) -> tuple[str, list[tuple[int, str]], i
 def _process(page: Page, index: int, text: str, has_instances: bool) -> dict[str, Any] | None:
     if text.startswith("No running processes") or text.endswith("Not Supported") and len(text.split()) == 3:
         return None
-    words = text.split(None, 5 if has_instances else 3)
     ahead = 5 if has_instances else 3
+    words = text.split(None, ahead)
+    if len(words) < ahead:
+        page.fail(index, "the row of a process is not complete")
     rest = words[ahead] if len(words) > ahead else ""
     name, _, used = rest.rpartition(" ")
-    gpu, pid, kind = whole(words[0]), whole(words[ahead - 2]) if len(words) >= ahead else None, words[ahead - 1:ahead]
+    gpu, pid, kind = whole(words[0]), whole(words[ahead - 2]), words[ahead - 1]
     amount = re.fullmatch(r"([0-9]+)(MiB|MB)", used)
-    if gpu is None or pid is None or not kind or not re.fullmatch(r"[A-Z](?:\+[A-Z])*", kind[0]) or not (
+    if gpu is None or pid is None or not re.fullmatch(r"[A-Z](?:\+[A-Z])*", kind) or not (
             amount or used in _NO_VALUE):
         page.fail(index, "the row of a process is not readable")
     instances = [whole(shown(word)) for word in words[1:3]] if has_instances else [None, None]
-    return {"gpu": gpu, "gi": instances[0], "ci": instances[1], "pid": pid, "type": kind[0],
+    return {"gpu": gpu, "gi": instances[0], "ci": instances[1], "pid": pid, "type": kind,
             "name": name.strip() or None, "used_mib": mib(int(amount[1]), amount[2]) if amount else None}

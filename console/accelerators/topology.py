@@ -28,7 +28,8 @@ def parse_topology(page: Page) -> dict[str, Any]:
         _affinities(page, index, line, names, titles, cpu, numa)
     if end >= len(page.lines):
         page.whole()
-    if list(links) != names:
+    told = {name in cpu for name in _accelerators(names)}
+    if list(links) != names or len(told) > 1:
         page.fail(min(end, len(page.lines) - 1), "rows of the matrix are missing")
     topology: dict[str, Any] = {"devices": names, "links": links}
     topology |= {key: value for key, value in (("cpu_affinity", cpu), ("numa_affinity", numa)) if value}
@@ -58,7 +59,7 @@ def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
 def _row(page: Page, index: int, words: list[str], names: list[str]) -> dict[str, str]:
     cells = words[1 : len(names) + 1]
     own = names.index(words[0])
-    if len(cells) != len(names) or cells[own] not in ("X", "0", "SELF", "N/A"):
+    if len(cells) != len(names) or "NV" in cells or cells[own] not in ("X", "0", "SELF", "N/A"):
         page.fail(index, "the row of the matrix does not fit its header")
     return dict(zip(names, cells, strict=True))
 
@@ -67,7 +68,9 @@ def _affinities(page: Page, index: int, line: str, names: list[str], titles: lis
                 cpu: dict[str, str], numa: dict[str, str]) -> None:
     words = line.split()
     values = words[len(names) + 1 :]
-    if not values or not titles:
+    if values and not titles:
+        page.fail(index, "the row is longer than the header")
+    if not values:
         return
     if len(values) != len(titles):
         values = _by_place(page, index, line, names, titles)

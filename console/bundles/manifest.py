@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from console.bundles import layout
@@ -20,6 +22,10 @@ PATH = code("bundle.path", VerdictError, N_("The bundle holds the path {path}, w
             N_("Refuse the bundle, and tell who built it."))
 DUPLICATE = code("bundle.dup-name", VerdictError, N_("The bundle's paths {first} and {second} are one name on some drives."),
                  N_("Refuse the bundle, and tell who built it."))
+
+MAX_COMPONENTS = 1000
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def read_index(raw: bytes) -> tuple[FileEntry, ...]:
     chunk_max = top.take("chunk_max", int, lambda n: 1 <= n <= layout.CHUNK_MAX)
     listed = top.take("files", list, lambda f: 0 < len(f) <= layout.MAX_FILES)
     files = tuple(_file(item, chunk_max) for item in listed)
-    if encode(value) != raw:
+    if not _canonical(value, raw):
         raise INDEX(reason="it is not in canonical form")
     paths = [f.path for f in files]
     if paths != sorted(set(paths)):
@@ -155,6 +161,13 @@ def read_index(raw: bytes) -> tuple[FileEntry, ...]:
         raise DUPLICATE(first=first, second=second)
     _sizes_agree(files)
     return files
+
+
+def _canonical(value: Any, raw: bytes) -> bool:
+    try:
+        return encode(value) == raw
+    except ValueError:
+        return False
 
 
 def _file(item: Any, chunk_max: int) -> FileEntry:
@@ -172,8 +185,11 @@ def _file(item: Any, chunk_max: int) -> FileEntry:
         chunks.append((chunk[0], chunk[1]))
     if sum(length for _, length in chunks) != size:
         raise INDEX(reason=f"the chunks of {path} do not add up to its size")
-    return FileEntry(path, size, fields.take("sha256", str, _digest),
-                     fields.take("component", str, layout.COMPONENT_ID.fullmatch), fields.take("exec", bool), tuple(chunks))
+    sha256 = fields.take("sha256", str, _digest)
+    if len(chunks) < 2 and sha256 != (chunks[0][0] if chunks else EMPTY_SHA256):
+        raise INDEX(reason=f"the digest of {path} is not that of its only chunk")
+    return FileEntry(path, size, sha256, fields.take("component", str, layout.COMPONENT_ID.fullmatch),
+                     fields.take("exec", bool), tuple(chunks))
 
 
 def _sizes_agree(files: Sequence[FileEntry]) -> None:
@@ -190,35 +206,64 @@ def read_statement(payload: bytes) -> Statement:
     Raises:
         VerdictError: ``trust.json``, ``bundle.statement``.
     """
-    top = _Fields(decode(payload, max_bytes=layout.MAX_RELEASE_BYTES, what="release"), STATEMENT, "the statement")
+    value = decode(payload, max_bytes=layout.MAX_RELEASE_BYTES, what="release")
+    top = _Fields(value, STATEMENT, "the statement")
     top.only("_type", "predicateType", "subject", "predicate")
     if top.take("_type", str) != layout.STATEMENT_TYPE or top.take("predicateType", str) != layout.PREDICATE_TYPE:
         raise STATEMENT(reason="it is of another kind")
     subject = top.take("subject", list, lambda s: len(s) == 1)[0]
+    if not _canonical(value, payload):
+        raise STATEMENT(reason="it is not in canonical form")
     named = _Fields(subject, STATEMENT, "the subject")
+    named.only("name", "digest")
     if named.take("name", str) != layout.INDEX:
         raise STATEMENT(reason="its subject is not the index")
     index = _Fields(named.take("digest", dict), STATEMENT, "the subject's digest").take("sha256", str, _digest)
     p = _Fields(top.take("predicate", dict), STATEMENT, "the predicate")
-    expires = p.take("expires_at", (str, type(None)))
+    p.only("channel", "sequence", "min_sequence", "revoked", "issued_at", "expires_at", "root_version", "audience",
+           "bundle", "base", "components")
+    sequence = p.take("sequence", int, lambda n: n >= 1)
+    components = tuple(_component(c) for c in p.take("components", list, lambda c: 0 < len(c) <= MAX_COMPONENTS))
+    _components_apart(components)
     return Statement(
         hashlib.sha256(payload).hexdigest(), index, p.take("channel", str, layout.CHANNEL.fullmatch),
-        p.take("sequence", int, lambda n: n >= 1), p.take("min_sequence", int, _natural),
-        tuple(p.take("revoked", list, lambda r: len(r) <= 1024 and all(isinstance(x, str) and _digest(x) for x in r))),
-        p.take("issued_at", str, _is_time), expires, p.take("root_version", int, _natural),
-        tuple(p.take("audience", list, lambda a: a and all(isinstance(x, str) for x in a))), _bundle(p.take("bundle", dict)),
-        tuple(p.take("base", list, lambda b: all(isinstance(x, str) and _digest(x) for x in b))),
-        tuple(_component(c) for c in p.take("components", list, lambda c: 0 < len(c) <= 1000)))
+        sequence, p.take("min_sequence", int, lambda n: 0 <= n <= sequence),
+        tuple(p.take("revoked", list, _digests)), p.take("issued_at", str, is_time),
+        p.take("expires_at", (str, type(None)), lambda t: t is None or is_time(t)), p.take("root_version", int, _natural),
+        tuple(p.take("audience", list, _sites)), _bundle(p.take("bundle", dict)), tuple(p.take("base", list, _digests)),
+        components)
 
 
-def _is_time(text: str) -> bool:
-    import re
+def _digests(value: list[Any]) -> bool:
+    return len(value) <= 1024 and all(isinstance(x, str) and _digest(x) for x in value)
 
-    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text))
+
+def _sites(value: list[Any]) -> bool:
+    return 0 < len(value) <= 1024 and all(isinstance(x, str) and (x == "*" or layout.CHANNEL.fullmatch(x)) for x in value)
+
+
+def _components_apart(components: Sequence[Component]) -> None:
+    if len({c.id for c in components}) != len(components):
+        raise STATEMENT(reason="two components have one id")
+    paths = [c.path + "/." for c in components]
+    for first in components:
+        # Each a folder of its own, so that a file belongs to one component and to no other.
+        if sum(path.startswith(first.path + "/") for path in paths) != 1:
+            raise STATEMENT(reason=f"the component {first.id} shares its folder with another")
+
+
+def is_time(text: str) -> bool:
+    """Whether ``text`` is a time as every document holds it."""
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return False
+    return bool(_TIME.fullmatch(text))
 
 
 def _bundle(value: dict[str, Any]) -> dict[str, Any]:
     fields = _Fields(value, STATEMENT, "the bundle's description")
+    fields.only("title", "kind", "bytes", "files", "objects", "chunk_max")
     fields.take("title", str, _text(200))
     fields.take("kind", str, lambda k: k in ("full", "delta"))
     for name in ("bytes", "files", "objects", "chunk_max"):
@@ -228,6 +273,8 @@ def _bundle(value: dict[str, Any]) -> dict[str, Any]:
 
 def _component(value: Any) -> Component:
     f = _Fields(value, STATEMENT, "a component")
+    f.only("id", "type", "version", "path", "format", "installed_bytes", "summary", "oms", "oms_sha256", "license",
+           "source")
     path = f.take("path", str)
     if problem := layout.path_problem(path):
         raise PATH(path=path, reason=problem)
@@ -235,5 +282,7 @@ def _component(value: Any) -> Component:
     return Component(
         f.take("id", str, layout.COMPONENT_ID.fullmatch), f.take("type", str, lambda t: t in layout.COMPONENT_TYPES),
         f.take("version", str, _text(200)), path, f.take("format", str, lambda x: x in layout.FORMATS),
-        f.take("installed_bytes", int, _natural), f.take("summary", dict), f.take("oms", (str, type(None))),
-        f.take("oms_sha256", (str, type(None))), f.take("license", str, _text(400)), source)
+        f.take("installed_bytes", int, _natural), f.take("summary", dict),
+        f.take("oms", (str, type(None)), lambda name: name is None or layout.OMS_FILE.fullmatch(name)),
+        f.take("oms_sha256", (str, type(None)), lambda d: d is None or _digest(d)), f.take("license", str, _text(400)),
+        source)

@@ -7,13 +7,15 @@ import hashlib
 import io
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from console.bundles import layout
 from console.bundles.manifest import FileEntry
-from console.errors import InputError, WorldError, code
+from console.errors import InputError, SealiftError, WorldError, code
 from console.i18n import N_
 from console.trust.canonical import decode
 
@@ -37,26 +39,30 @@ class Unsafe(Exception):
 
 @dataclass(frozen=True)
 class Volume:
-    """One volume's bundle folder and what its unsigned hint says of it."""
+    """One volume's bundle folder and what its unsigned hint says of it; ``objects`` None when it does not say."""
 
     folder: Path
     number: int
     of: int
     label: str
     sealed: bool
+    objects: int | None = None
 
 
 @dataclass(frozen=True)
 class Media:
-    """The volumes of one bundle that are there."""
+    """The volumes of one bundle that are there, and what was named beside them and belongs to another bundle."""
 
     bundle_id: str
     volumes: tuple[Volume, ...]
+    strangers: tuple[Volume, ...] = ()
 
     @property
     def first(self) -> Path:
-        """A folder to read the small files from; they are the same on every volume."""
-        return self.volumes[0].folder
+        """A folder to read the small files from; they are the same on every volume. One whose index is what the
+        bundle's name says goes before the others."""
+        return next((v.folder for v in self.volumes if index_digest(v.folder)[:32] == self.bundle_id),
+                    self.volumes[0].folder)
 
     def object_file(self, digest: str) -> Path | None:
         """Where a chunk lies, or None when no volume that is there holds it."""
@@ -65,6 +71,28 @@ class Media:
     def missing_volumes(self) -> list[int]:
         """Numbers of the volumes that are not there, as far as the hints tell."""
         return sorted(set(range(1, max(v.of for v in self.volumes) + 1)) - {v.number for v in self.volumes})
+
+
+def index_digest(folder: Path) -> str:
+    """SHA-256 hex of the index in a bundle's folder; empty when there is none that can be read."""
+    with contextlib.suppress(Unsafe, OSError):
+        raw = read_small(folder / layout.INDEX, layout.MAX_INDEX_BYTES)
+        return hashlib.sha256(raw).hexdigest() if len(raw) <= layout.MAX_INDEX_BYTES else ""
+    return ""
+
+
+def linked_folders(folder: Path) -> list[Path]:
+    """Links that lie where a bundle has folders: through one, a plain name could lead anywhere.
+
+    Raises:
+        OSError: the drive does not answer.
+    """
+    names = [folder / name for name in (layout.OBJECTS, layout.OMS, layout.TRUST)]
+    links = [name for name in names if name.is_symlink()]
+    if names[0].is_dir() and names[0] not in links:
+        with os.scandir(names[0]) as entries:
+            links += sorted(Path(e.path) for e in entries if e.is_symlink())
+    return links
 
 
 def open_plain(path: Path) -> io.BufferedReader:
@@ -106,14 +134,17 @@ def find(places: Iterable[Path]) -> list[Media]:
     volumes' folders, or a bundle's own folder."""
     by_id: dict[str, list[Volume]] = {}
     for place in places:
-        for folder in _folders(Path(place)):
-            if (volume := _volume(folder)) is not None:
-                by_id.setdefault(folder.name, []).append(volume)
-    return [Media(identity, tuple(sorted(volumes, key=lambda v: v.number))) for identity, volumes in sorted(by_id.items())]
+        for identity, volume in _at(Path(place)):
+            held = by_id.setdefault(identity, [])
+            if volume.folder.resolve() not in {v.folder.resolve() for v in held}:
+                held.append(volume)
+    return [Media(identity, tuple(sorted(volumes, key=lambda v: v.number)))
+            for identity, volumes in sorted(by_id.items())]
 
 
 def only(places: Sequence[Path]) -> Media:
-    """The one bundle at these places.
+    """The one bundle at these places. Of several places the one that most of them hold counts, and the volumes of
+    others are its ``strangers``.
 
     Raises:
         InputError: ``bundle.not-found``, ``bundle.several``. WorldError: ``bundle.media-removed``.
@@ -125,32 +156,48 @@ def only(places: Sequence[Path]) -> Media:
         raise GONE(place=shown, reason=problem.strerror or "?") from None
     if not found:
         raise NONE(place=shown)
-    if len(found) > 1:
+    chosen = found[0] if len(found) == 1 else _most_wanted(places, found)
+    if chosen is None:
         raise SEVERAL(place=shown, found=", ".join(m.bundle_id for m in found))
-    return found[0]
+    others = tuple(v for m in found if m is not chosen for v in m.volumes)
+    return Media(chosen.bundle_id, chosen.volumes, others)
 
 
-def _folders(place: Path) -> list[Path]:
-    if os.path.lexists(place / layout.INDEX) or os.path.lexists(place / layout.RELEASE):
-        return [place]
-    roots = [place / layout.BUNDLES]
+def _most_wanted(places: Sequence[Path], found: list[Media]) -> Media | None:
+    if len(places) < 2:
+        return None
+    ranked = sorted(found, key=lambda m: -len(m.volumes))
+    if len(ranked[0].volumes) > len(ranked[1].volumes):
+        return ranked[0]
+    first = {identity for identity, _ in _at(Path(places[0]))}
+    return next((m for m in found if {m.bundle_id} == first), None)
+
+
+def _at(place: Path) -> list[tuple[str, Volume]]:
+    """(bundle id, volume) of each bundle folder at a place."""
+    if any(os.path.lexists(place / name) for name in (layout.INDEX, layout.RELEASE)):
+        name = place.resolve().name
+        return [(name if layout.BUNDLE_ID.fullmatch(name) else index_digest(place)[:32] or name, _volume(place))]
+    roots = [place] if place.name == layout.BUNDLES else [place / layout.BUNDLES]
     with contextlib.suppress(OSError):
         roots += sorted(p / layout.BUNDLES for p in place.iterdir() if p.name.startswith("vol-") and not p.is_symlink())
     found = []
     for root in roots:
         if root.is_dir() and not root.is_symlink():
-            found += sorted(p for p in root.iterdir() if p.is_dir() and not p.is_symlink() and layout.BUNDLE_ID.fullmatch(p.name))
+            found += [(p.name, _volume(p)) for p in sorted(root.iterdir())
+                      if p.is_dir() and not p.is_symlink() and layout.BUNDLE_ID.fullmatch(p.name)]
     return found
 
 
-def _volume(folder: Path) -> Volume | None:
-    number, of, label = 1, 1, ""
+def _volume(folder: Path) -> Volume:
+    number, of, label, objects = 1, 1, "", None
     # The hint is unsigned: it may name the drive to ask for, and decides nothing else.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(OSError, Unsafe, SealiftError, KeyError, TypeError):
         hint = decode(read_small(folder / layout.VOLUME, 64 << 10), max_bytes=64 << 10)
-        if 1 <= hint["number"] <= hint["of"] <= 10_000:
-            number, of, label = hint["number"], hint["of"], str(hint["label"])[:40]
-    return Volume(folder, number, of, label, os.path.lexists(folder / layout.SEALED))
+        if all(type(hint[name]) is int for name in ("number", "of")) and 1 <= hint["number"] <= hint["of"] <= 10_000:
+            number, of, label = hint["number"], hint["of"], str(hint.get("label", ""))[:40]
+            objects = hint["objects"] if type(hint.get("objects")) is int else None
+    return Volume(folder, number, of, label, os.path.lexists(folder / layout.SEALED), objects)
 
 
 class ChunkedFile(io.RawIOBase):
@@ -159,49 +206,41 @@ class ChunkedFile(io.RawIOBase):
     def __init__(self, media: Media, entry: FileEntry):
         super().__init__()
         self._media, self._entry, self._at = media, entry, 0
+        self._starts = [0, *accumulate(length for _, length in entry.chunks)]
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; never fails, reads there just end early."""
         self._at = max(0, offset + (self._at if whence == 1 else self._entry.size if whence == 2 else 0))
         return self._at
 
     def tell(self) -> int:
+        """Where it stands."""
         return self._at
 
     def readinto(self, buffer) -> int:  # noqa: ANN001 - the signature of io.RawIOBase
-        start = 0
-        for digest, length in self._entry.chunks:
-            if start <= self._at < start + length:
-                inside = self._at - start
-                path = self._media.object_file(digest)
-                if path is None:
-                    raise Unsafe("object-missing")
-                with open_plain(path) as source:
-                    source.seek(inside)
-                    data = source.read(min(len(buffer), length - inside))
-                buffer[: len(data)] = data
-                self._at += len(data)
-                return len(data)
-            start += length
-        return 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Exactly ``size`` bytes unless the file ends."""
-        left = self._entry.size - self._at if size is None or size < 0 else size
-        parts = []
-        while left > 0:
-            piece = bytearray(min(left, 1 << 20))
-            count = self.readinto(piece)
-            if not count:
-                break
-            parts.append(bytes(piece[:count]))
-            left -= count
-        return b"".join(parts)
+        """Bytes of at most one object."""
+        number = bisect_right(self._starts, self._at) - 1
+        if number >= len(self._entry.chunks) or not len(buffer):
+            return 0
+        digest, length = self._entry.chunks[number]
+        inside = self._at - self._starts[number]
+        path = self._media.object_file(digest)
+        if path is None:
+            raise Unsafe("object-missing")
+        with open_plain(path) as source:
+            source.seek(inside)
+            data = source.read(min(len(buffer), length - inside)) or b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def digest_of(path: Path, size: int) -> tuple[str, str | None]:

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from console.bundles import layout, manifest, screening
 from console.bundles.manifest import FileEntry, Statement
-from console.bundles.media import GONE, ChunkedFile, Media, Unsafe, digest_of, only, read_small
+from console.bundles.media import (
+    GONE,
+    ChunkedFile,
+    Media,
+    Unsafe,
+    Volume,
+    digest_of,
+    linked_folders,
+    only,
+    open_plain,
+    read_small,
+)
 from console.errors import SealiftError
 from console.i18n import N_
 from console.jobs.job import Context
-from console.trust import dsse
+from console.trust import dsse, oms
 from console.trust.keys import PublicKey
 
 MAX_FINDINGS = 10_000
 _BY_ERROR = {"trust.json": "json", "trust.size": "size", "trust.envelope": "json", "trust.sig-count": "sig-count",
              "trust.payload-type": "payload-type", "trust.signature": "signature", "trust.threshold": "threshold",
-             "bundle.statement": "statement", "bundle.index": "index", "bundle.path": "path", "bundle.dup-name": "dup-name"}
-_SAID = {"object-missing": N_("the chunk is not on the drives that are here"), "object-size": N_("the chunk has another size than the index says"),
-         "object-digest": N_("the chunk's bytes are not those that were signed"), "symlink": N_("a link lies where a file must be"),
+             "bundle.statement": "statement", "bundle.index": "index", "bundle.path": "path",
+             "bundle.dup-name": "dup-name"}
+_SAID = {"object-missing": N_("the chunk is not on the drives that are here"),
+         "object-size": N_("the chunk has another size than the index says"),
+         "object-digest": N_("the chunk's bytes are not those that were signed"),
+         "symlink": N_("a link lies where a file must be"),
          "special-file": N_("something lies there that is no file")}
+REMARK = "remark"
+"""Code of a finding that is for people to read and spoils no verdict."""
 
 
 @dataclass
 class Inspection:
-    """What is known of a bundle before its bytes were read. ``verdict_so_far`` is unverified or failed, never more."""
+    """What is known of a bundle before its bytes were read.
+
+    Attributes:
+        trusted: enough holders that are believed have signed. unknown_keys: ids of the others.
+        findings: ``code``, ``path``, ``message``; ``pending`` where it only says what could not be checked yet.
+        states: by a volume's folder: complete, incomplete, damaged, older, newer or foreign.
+    """
 
     media: Media
     statement: Statement | None = None
@@ -40,12 +64,13 @@ class Inspection:
     signers: list[dict[str, str]] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
     trusted: bool = False
-    findings: list[dict[str, str]] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    states: dict[Path, str] = field(default_factory=dict)
 
-    def found(self, code: str, path: str, message: str) -> None:
+    def found(self, code: str, path: str, message: str, **more: Any) -> None:
         """Note a finding."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append({"code": code, "path": path, "message": message})
+            self.findings.append({"code": code, "path": path, "message": message} | more)
 
 
 def inspect(places: Sequence[Path], trusted: Mapping[str, tuple[PublicKey, str]], threshold: int = 1,
@@ -55,22 +80,28 @@ def inspect(places: Sequence[Path], trusted: Mapping[str, tuple[PublicKey, str]]
     Raises:
         InputError: ``bundle.not-found``, ``bundle.several``. WorldError: ``bundle.media-removed``.
     """
-    seen = Inspection(only(places))
+    media = only(places)
     try:
+        # The volume whose small files are in order speaks for all of them.
+        base = media.first
+        seen = Inspection(replace(media, volumes=tuple(sorted(media.volumes, key=lambda v: v.folder != base))))
         _open_release(seen, trusted, threshold, revoked)
         _open_index(seen)
-        _compare_volumes(seen)
+        seen.media = media
+        _compare_volumes(seen, base)
+        _judge_strangers(seen)
     except OSError as problem:
-        raise GONE(place=str(seen.media.first), reason=problem.strerror or "?") from None
+        raise GONE(place=str(media.volumes[0].folder), reason=problem.strerror or "?") from None
     return seen
 
 
 def _small(seen: Inspection, name: str, limit: int) -> bytes | None:
     try:
-        return read_small(seen.media.first / name, limit)
+        return read_small(seen.media.volumes[0].folder / name, limit)
     except Unsafe as problem:
         missing = problem.code == "object-missing"
-        seen.found("missing" if missing else problem.code, name, "the file is not there" if missing else _SAID[problem.code])
+        seen.found("missing" if missing else problem.code, name,
+                   N_("the file is not there") if missing else _SAID[problem.code])
         return None
 
 
@@ -80,30 +111,37 @@ def _open_release(seen: Inspection, trusted, threshold: int, revoked: frozenset[
         return
     seen.envelope_raw = raw
     try:
-        envelope = dsse.parse(raw, layout.PAYLOAD_TYPE)
-        holders: dict[str, str] = {}
-        for keyid, holder in dsse.good_signers(envelope, layout.PAYLOAD_TYPE, trusted):
-            if holder not in holders:
-                holders[holder] = keyid
-                seen.signers.append({"key_id": keyid, "name": holder, "fingerprint": trusted[keyid][0].fingerprint})
-        seen.unknown_keys = [s.keyid for s in envelope.signatures if s.keyid not in trusted]
-        for keyid in sorted({s.keyid for s in envelope.signatures} & revoked):
-            seen.found("revoked", layout.RELEASE, f"the key {keyid} was revoked by this site")
-        seen.trusted = len(holders) >= threshold
-        if trusted and not seen.trusted:
-            seen.found("threshold", layout.RELEASE, f"{len(holders)} of {threshold} needed holders have signed")
+        envelope = dsse.parse(raw, layout.PAYLOAD_TYPE, max_bytes=layout.MAX_RELEASE_BYTES)
+        _count_signers(seen, envelope, trusted, threshold, revoked)
         seen.statement = manifest.read_statement(envelope.payload)
     except SealiftError as problem:
         seen.found(_BY_ERROR.get(problem.code, "statement"), layout.RELEASE, str(problem))
+
+
+def _count_signers(seen: Inspection, envelope: dsse.Envelope, trusted, threshold: int, revoked: frozenset[str]) -> None:
+    seen.unknown_keys = [s.keyid for s in envelope.signatures if s.keyid not in trusted]
+    holders: set[str] = set()
+    for keyid, holder in dsse.good_signers(envelope, layout.PAYLOAD_TYPE, trusted):
+        if holder not in holders:
+            holders.add(holder)
+            seen.signers.append({"key_id": keyid, "name": holder, "fingerprint": trusted[keyid][0].fingerprint})
+    seen.trusted = len(holders) >= threshold
+    for keyid in sorted({s.keyid for s in envelope.signatures} & revoked):
+        # Enough others vouch for it: then the revoked signature is only one that counts for nothing.
+        seen.found(REMARK if seen.trusted else "revoked", layout.RELEASE, f"the key {keyid} was revoked by this site")
+    if trusted and not seen.trusted:
+        seen.found("threshold", layout.RELEASE, f"{len(holders)} of {threshold} needed holders have signed")
 
 
 def _open_index(seen: Inspection) -> None:
     raw = _small(seen, layout.INDEX, layout.MAX_INDEX_BYTES)
     if raw is None:
         return
-    seen.index_raw = raw
-    if seen.statement is not None and hashlib.sha256(raw).hexdigest() != seen.statement.index_sha256:
-        seen.found("index", layout.INDEX, "the index is not the one that was signed")
+    seen.index_raw, digest = raw, hashlib.sha256(raw).hexdigest()
+    if digest[:32] != seen.media.bundle_id:
+        seen.found("index", layout.INDEX, N_("the folder's name is not that of this index"))
+    if seen.statement is not None and digest != seen.statement.index_sha256:
+        seen.found("index", layout.INDEX, N_("the index is not the one that was signed"))
         return
     try:
         seen.files = manifest.read_index(raw)
@@ -124,29 +162,76 @@ def _check_totals(seen: Inspection, statement: Statement) -> None:
     for entry in seen.files:
         place = known.get(entry.component)
         if place is None or not entry.path.startswith(place + "/"):
-            seen.found("index", entry.path, "the file belongs to no component of the statement")
+            seen.found("index", entry.path, N_("the file belongs to no component of the statement"))
 
 
-def _compare_volumes(seen: Inspection) -> None:
+# Volumes -------------------------------------------------------------------------------------------------------------
+
+
+def _compare_volumes(seen: Inspection, base: Path) -> None:
     for volume in seen.media.volumes:
+        state = "complete" if volume.sealed else "incomplete"
+        for link in linked_folders(volume.folder):
+            seen.found("symlink", str(link), _SAID["symlink"])
         if not volume.sealed:
-            seen.found("missing", str(volume.folder / layout.SEALED), "the volume was not written to its end")
-        for name, raw, limit in ((layout.RELEASE, seen.envelope_raw, layout.MAX_RELEASE_BYTES),
-                                 (layout.INDEX, seen.index_raw, layout.MAX_INDEX_BYTES)):
-            if volume.folder == seen.media.first:
-                continue
-            try:
-                same = read_small(volume.folder / name, limit) == raw
-            except Unsafe:
-                same = False
-            if not same:
-                seen.found("index" if name == layout.INDEX else "signature", str(volume.folder / name),
-                           "the volume belongs to another edition of the bundle")
+            seen.found("missing", str(volume.folder / layout.SEALED), N_("the volume was not written to its end"))
+        if volume.folder != base:
+            state = _compare(seen, volume) or state
+        seen.states[volume.folder] = state
+    for number in seen.media.missing_volumes():
+        seen.found("missing", f"volume {number}", N_("this volume is not here"), pending=True)
+
+
+def _compare(seen: Inspection, volume: Volume) -> str | None:
+    """What is wrong with a volume's small files against those of the first; None when nothing is."""
+    state = None
+    for name, raw, limit in ((layout.INDEX, seen.index_raw, layout.MAX_INDEX_BYTES),
+                             (layout.RELEASE, seen.envelope_raw, layout.MAX_RELEASE_BYTES)):
+        try:
+            own = read_small(volume.folder / name, limit)
+        except Unsafe as problem:
+            missing = problem.code == "object-missing"
+            seen.found("missing" if missing else problem.code, str(volume.folder / name),
+                       N_("the file is not there") if missing else _SAID[problem.code])
+            state = "damaged"
+            continue
+        if own != raw:
+            state = "damaged" if name == layout.INDEX else state or _edition(seen, own)
+            seen.found("index" if name == layout.INDEX else "signature", str(volume.folder / name),
+                       f"the file differs from that on the other volumes: the volume is {state}")
+    return state
+
+
+def _judge_strangers(seen: Inspection) -> None:
+    for volume in seen.media.strangers:
+        try:
+            state = _edition(seen, read_small(volume.folder / layout.RELEASE, layout.MAX_RELEASE_BYTES))
+        except Unsafe:
+            state = "damaged"
+        seen.states[volume.folder] = state
+        seen.found(REMARK, str(volume.folder), f"the volume is not of this bundle: {state}")
+
+
+def _edition(seen: Inspection, envelope_raw: bytes) -> str:
+    """How another release stands to this one: older or newer edition of the same channel, foreign, or damaged."""
+    try:
+        other = manifest.read_statement(dsse.parse(envelope_raw, layout.PAYLOAD_TYPE).payload)
+    except SealiftError:
+        return "damaged"
+    if seen.statement is None or other.channel != seen.statement.channel:
+        return "foreign"
+    own = seen.statement
+    return "older" if (other.sequence, other.issued_at) < (own.sequence, own.issued_at) else "newer"
+
+
+# Every byte ----------------------------------------------------------------------------------------------------------
 
 
 def verify(ctx: Context, places: Sequence[Path], trusted: Mapping[str, tuple[PublicKey, str]], threshold: int = 1,
            revoked: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The contract's verdict document; ``verified`` only when every byte was hashed and the signatures count.
+
+    With some volumes of several, those are checked in full and the verdict is at best ``unverified``.
 
     Raises:
         InputError: ``bundle.not-found``, ``bundle.several``. WorldError: ``bundle.media-removed``. Cancelled.
@@ -158,62 +243,92 @@ def verify(ctx: Context, places: Sequence[Path], trusted: Mapping[str, tuple[Pub
         if seen.files:
             ctx.phase(N_("Hash every byte"))
             hashed = _hash_objects(ctx, seen)
-            _look_for_extras(seen)
-            _check_signatures_of_models(seen)
             ctx.phase(N_("Screen the contents"))
+            _check_signatures_of_models(seen, trusted)
             _screen(ctx, seen)
+        _look_for_extras(seen)
     except OSError as problem:
-        raise GONE(place=str(seen.media.first), reason=problem.strerror or "?") from None
+        place = problem.filename or str(seen.media.volumes[0].folder)
+        raise GONE(place=place, reason=problem.strerror or "?") from None
     return document(seen, hashed)
 
 
 def document(seen: Inspection, hashed: int | None) -> dict[str, Any]:
     """The JSON of an inspection; ``hashed`` None when no object was read."""
-    bad = [f for f in seen.findings if f["code"] != "remark"]
-    whole = hashed is not None and bool(seen.files) and hashed == sum({d: n for f in seen.files for d, n in f.chunks}.values())
-    verdict = "failed" if bad else "verified" if whole and seen.trusted else "unverified"
-    told: dict[str, Any] = {"verdict": verdict, "signers": seen.signers, "findings": seen.findings, "files": len(seen.files),
-                            "bytes": sum(f.size for f in seen.files), "bundle_id": seen.media.bundle_id,
-                            "unknown_keys": seen.unknown_keys, "volumes": [
-                                {"number": v.number, "of": v.of, "label": v.label, "folder": str(v.folder)} for v in seen.media.volumes],
-                            "missing_volumes": seen.media.missing_volumes()}
-    if (s := seen.statement) is not None:
-        told |= {"release_id": s.release_id, "title": s.bundle["title"], "channel": s.channel, "sequence": s.sequence,
-                 "issued_at": s.issued_at, "expires_at": s.expires_at, "audience": list(s.audience),
-                 "components": [{"id": c.id, "type": c.type, "version": c.version, "format": c.format, "license": c.license,
-                                 "installed_bytes": c.installed_bytes, "source": c.source} for c in s.components]}
-    return told
+    bad = [f for f in seen.findings if f["code"] != REMARK and not f.get("pending")]
+    whole = hashed is not None and bool(seen.files) and hashed == sum(
+        {d: n for f in seen.files for d, n in f.chunks}.values())
+    pending = any(f.get("pending") for f in seen.findings)
+    verdict = "failed" if bad else "verified" if whole and seen.trusted and not pending else "unverified"
+    told: dict[str, Any] = {
+        "verdict": verdict, "signers": seen.signers, "findings": seen.findings, "files": len(seen.files),
+        "bytes": sum(f.size for f in seen.files), "hashed_bytes": hashed or 0, "bundle_id": seen.media.bundle_id,
+        "unknown_keys": seen.unknown_keys,
+        "volumes": [{"number": v.number, "of": v.of, "label": v.label, "folder": str(v.folder),
+                     "state": seen.states.get(v.folder, "complete")} for v in seen.media.volumes],
+        "other_volumes": [{"folder": str(v.folder), "label": v.label, "state": seen.states[v.folder]}
+                          for v in seen.media.strangers],
+        "missing_volumes": seen.media.missing_volumes()}
+    return told | (_statement_json(seen.statement) if seen.statement is not None else {})
+
+
+def _statement_json(s: Statement) -> dict[str, Any]:
+    return {"release_id": s.release_id, "title": s.bundle["title"], "channel": s.channel, "sequence": s.sequence,
+            "issued_at": s.issued_at, "expires_at": s.expires_at, "audience": list(s.audience),
+            "components": [{"id": c.id, "type": c.type, "version": c.version, "format": c.format, "license": c.license,
+                            "installed_bytes": c.installed_bytes, "source": c.source} for c in s.components]}
 
 
 def _hash_objects(ctx: Context, seen: Inspection) -> int:
+    """Hash each object that is there once; the bytes of those that are what the index says."""
     wanted: dict[str, tuple[int, str]] = {}
     for entry in seen.files:
         for digest, length in entry.chunks:
             wanted.setdefault(digest, (length, entry.path))
     total, done, good = sum(n for n, _ in wanted.values()), 0, 0
+    held: dict[Path, int] = dict.fromkeys((v.folder for v in seen.media.volumes), 0)
 
-    def check(item: tuple[str, tuple[int, str]]) -> str | None:
+    def check(item: tuple[str, tuple[int, str]]) -> tuple[str | None, Path | None]:
         digest, (length, _) = item
         ctx.checkpoint()
         path = seen.media.object_file(digest)
         if path is None:
-            return "object-missing"
+            return "object-missing", None
         real, problem = digest_of(path, length)
-        return problem or (None if real == digest else "object-digest")
+        return problem or (None if real == digest else "object-digest"), path
 
+    partial = bool(seen.media.missing_volumes())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # In slices, so that neither the queue nor the answers of a bundle with a million chunks stand in memory.
-        items = list(wanted.items())
-        for start in range(0, len(items), 256):
-            part = items[start : start + 256]
-            for (digest, (length, path)), problem in zip(part, pool.map(check, part), strict=True):
+        for part in _slices(wanted):
+            for (digest, (length, path)), (problem, place) in zip(part, pool.map(check, part), strict=True):
                 done += length
+                if place is not None:
+                    held[place.parents[2]] += 1
                 if problem is None:
                     good += length
-                else:
+                elif problem != "object-missing" or not partial:
                     seen.found(problem, path, f"{_SAID[problem]} ({digest[:16]}…)")
                 ctx.progress(done, total, "bytes")
+    if partial:
+        _compare_counts(seen, held)
     return good
+
+
+def _slices(wanted: dict[str, tuple[int, str]]) -> Iterator[list[tuple[str, tuple[int, str]]]]:
+    """In slices, so that neither the queue nor the answers of a bundle with a million chunks stand in memory."""
+    items = iter(wanted.items())
+    while part := list(islice(items, 256)):
+        yield part
+
+
+def _compare_counts(seen: Inspection, held: dict[Path, int]) -> None:
+    """Whether each volume that is here holds as many objects as it says, while others are elsewhere."""
+    for volume in seen.media.volumes:
+        if volume.objects is None or held[volume.folder] < volume.objects:
+            seen.states[volume.folder] = "damaged"
+            told = "?" if volume.objects is None else volume.objects
+            seen.found("object-missing", str(volume.folder),
+                       f"the volume holds {held[volume.folder]} chunks, and it should hold {told}")
 
 
 def _look_for_extras(seen: Inspection) -> None:
@@ -222,32 +337,72 @@ def _look_for_extras(seen: Inspection) -> None:
     allowed = {layout.RELEASE, layout.INDEX, layout.VOLUME, layout.SEALED, *signatures}
     for volume in seen.media.volumes:
         for base, folders, files in os.walk(volume.folder):
-            links = [f for f in folders if os.path.islink(os.path.join(base, f))]
-            for name in [*files, *links]:
+            for name in files:
                 path = Path(base, name).relative_to(volume.folder).as_posix()
-                is_object = path.startswith(layout.OBJECTS + "/") and name in wanted and path == f"objects/{name[:2]}/{name}"
-                if not is_object and path not in allowed and not path.startswith(layout.TRUST + "/"):
-                    seen.found("extra", str(Path(base, name)), "the file is not part of the bundle")
+                if path == f"{layout.OBJECTS}/{name[:2]}/{name}" and name in wanted:
+                    continue
+                if path in allowed or layout.ROOT_FILE.fullmatch(path):
+                    _must_be_plain(seen, Path(base, name))
+                elif seen.files or not path.startswith(layout.OBJECTS + "/"):
+                    seen.found("extra", str(Path(base, name)), N_("the file is not part of the bundle"))
 
 
-def _check_signatures_of_models(seen: Inspection) -> None:
+def _must_be_plain(seen: Inspection, path: Path) -> None:
+    try:
+        with open_plain(path) as source:
+            size = os.fstat(source.fileno()).st_size
+    except Unsafe as problem:
+        seen.found(problem.code, str(path), _SAID.get(problem.code, problem.code))
+        return
+    if path.name == layout.SEALED and size:
+        seen.found("extra", str(path), N_("the mark of a finished volume is not empty"))
+
+
+def _check_signatures_of_models(seen: Inspection, trusted: Mapping[str, tuple[PublicKey, str]]) -> None:
     for component in seen.statement.components if seen.statement else ():
-        if component.oms is None:
+        if component.oms is not None:
+            _check_model(seen, component, [key for key, _ in trusted.values()])
+        elif component.type == "model":
+            seen.found("missing", component.path, N_("the model carries no signature of its own"))
+
+
+def _check_model(seen: Inspection, component: manifest.Component, keys: list[PublicKey]) -> None:
+    raw = None
+    for volume in seen.media.volumes:
+        try:
+            own = read_small(volume.folder / str(component.oms), oms.MAX_SIGNATURE_BYTES)
+        except Unsafe as problem:
+            missing = problem.code == "object-missing"
+            seen.found("missing" if missing else problem.code, str(volume.folder / str(component.oms)),
+                       N_("the file is not there") if missing else _SAID[problem.code])
             continue
-        raw = _small(seen, component.oms, 64 << 20)
-        if raw is not None and hashlib.sha256(raw).hexdigest() != component.oms_sha256:
-            seen.found("digest", component.oms, "the model's signature is not the one that was signed with the bundle")
+        if hashlib.sha256(own).hexdigest() != component.oms_sha256:
+            seen.found("digest", str(volume.folder / str(component.oms)),
+                       N_("the model's signature is not the one that was signed with the bundle"))
+        else:
+            raw = own
+    if raw is None:
+        return
+    files = {f.path.removeprefix(component.path + "/"): f.sha256 for f in seen.files if f.component == component.id}
+    for found in oms.check_listing(raw, files, keys):
+        # Who signed the model is shown; that the signature is this one is vouched for by the release.
+        seen.found(REMARK if found.code == "key" else found.code,
+                   f"{component.oms}: {found.path}" if found.path else str(component.oms), found.message)
 
 
 def _screen(ctx: Context, seen: Inspection) -> None:
     kinds = {c.id: c.type for c in seen.statement.components} if seen.statement else {}
     broken = {f["path"] for f in seen.findings}
+    partial = bool(seen.media.missing_volumes())
+    siblings = frozenset(f.path for f in seen.files)
     for entry in seen.files:
         ctx.checkpoint()
         if entry.path in broken:
             continue
+        source = io.BufferedReader(ChunkedFile(seen.media, entry), 1 << 20)
         try:
-            for item in screening.screen(kinds.get(entry.component, ""), entry.path, entry.size, ChunkedFile(seen.media, entry)):
-                seen.found("remark" if item.remark else item.code, item.path, item.message)
+            for item in screening.screen(kinds.get(entry.component, ""), entry.path, entry.size, source, siblings):
+                seen.found(REMARK if item.remark else item.code, item.path, item.message)
         except Unsafe as problem:
-            seen.found(problem.code, entry.path, _SAID[problem.code])
+            if problem.code != "object-missing" or not partial:
+                seen.found(problem.code, entry.path, _SAID[problem.code])

@@ -14,7 +14,7 @@ MAX_OUTPUT_BYTES = 64 << 20
 
 UNREADABLE = code(
     "inventory.unreadable-output", InputError,
-    N_("The output of {tool} was not understood at line {line}: {text}"),
+    N_("The output of {tool} was not understood at line {line} ({reason}): {text}"),
     N_("Nothing was guessed from it. Keep the raw output; if the tool is newer than this program, look for an update."))
 
 TOO_LONG = code(

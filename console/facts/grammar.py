@@ -14,7 +14,8 @@ MAX_JSON_DEPTH = 64
 
 NONE_WORDS = frozenset({
     "", "-", "--", "na", "n/a", "[n/a]", "err!", "[not supported]", "not supported", "unknown error", "[unknown error]",
-    "[unknown]", "none", "[gpu is lost]", "gpu is lost", "[insufficient permissions]", "insufficient permissions", "[no permission]",
+    "[unknown]", "none", "[gpu is lost]", "gpu is lost",
+    "[insufficient permissions]", "insufficient permissions", "[no permission]",
     "requested functionality has been deprecated", "[requested functionality has been deprecated]", "<redacted>"})
 """What tools print where they have no value; compared without case."""
 

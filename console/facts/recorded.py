@@ -100,7 +100,11 @@ def parse_recorded(tool: str, raw: bytes) -> dict[str, Any]:
     page = Page(text, tool)
     if not text.strip():
         page.fail(0, "the output is empty")
-    found = read(page, call)
+    try:
+        found = read(page, call)
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as problem:
+        # A layout that no reader foresaw must end as the named error that it is, whatever a reader stumbled over.
+        page.fail(0, f"the layout is not known ({type(problem).__name__})")
     return {"vendor": found.pop("vendor", vendor), "tool": tool} | found
 
 

@@ -34,7 +34,7 @@ def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
 
 
 def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
-    tool, outcome, exit_code = fact.argv[0], seen.get("outcome", "ran"), seen["exit_code"]
+    tool, outcome, exit_code = fact.asked, seen.get("outcome", "ran"), seen["exit_code"]
     if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
         return "absent", None, f"{tool} is not there"
     if outcome == "needs-root":

@@ -38,7 +38,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Envelope:
-    """An envelope whose shape was checked and nothing else; the payload is not to be read before the signatures pass."""
+    """An envelope whose shape was checked and nothing else; read the payload only when the signatures pass."""
 
     payload: bytes
     signatures: tuple[Signature, ...]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from console.errors import InputError, SealiftError, code
 from console.i18n import N_
@@ -40,7 +43,18 @@ BLOCK_BYTES = 1 << 20
 
 GIT_PRESENT = code("oms.git-present", InputError, N_("{path} holds {name}, which a signature would leave out."),
                    N_("Sign a clean copy of the model without version control files."))
-UNREADABLE = code("oms.unreadable", InputError, N_("{path} cannot be read: {reason}."), N_("Check the path and the rights."))
+UNREADABLE = code("oms.unreadable", InputError, N_("{path} cannot be read: {reason}."),
+                  N_("Check the path and the rights."))
+ODD_FILE = code("oms.odd-file", InputError, N_("{path} is a link or a special file, which cannot be signed."),
+                N_("Put a copy of the file in its place, then sign again."))
+WRONG_KEY = code("oms.wrong-key", InputError, N_("A model cannot be signed with a key of the kind {alg}."),
+                 N_("Use an ECDSA key; `sealift key new` makes one unless told otherwise."))
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_KNOWN_EXTENSIONS = (ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE,
+                     ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+                     ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+MAX_CERTIFICATES = 8
+_HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,16 @@ class _Refused(Exception):
 
 def file_digest(path: Path) -> tuple[str, int]:
     """(SHA-256 hex, bytes) of a regular file, links not followed."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has each
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
     digest, total = hashlib.sha256(), 0
     buffer = bytearray(BLOCK_BYTES)
     view = memoryview(buffer)
     with os.fdopen(handle, "rb", buffering=0) as source:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file")
         while count := source.readinto(buffer):
             digest.update(view[:count])
             total += count
@@ -79,13 +98,20 @@ def sign(name: str, digests: Iterable[tuple[str, str]], key: PrivateKey, signatu
 
     Args:
         name: the model folder's name. signature_name: the signature's own path when it lies inside the folder.
+
+    Raises:
+        InputError: ``oms.wrong-key``.
     """
+    if not key.public.alg.startswith("ecdsa-"):
+        raise WRONG_KEY(alg=key.public.alg)
     resources = [{"name": path, "digest": digest, "algorithm": "sha256"} for path, digest in sorted(digests)]
     root = hashlib.sha256(b"".join(bytes.fromhex(r["digest"]) for r in resources)).hexdigest()
     ignored = [*GIT_NAMES, *([signature_name] if signature_name else [])]
     statement = {
-        "_type": STATEMENT_TYPE, "subject": [{"name": name, "digest": {"sha256": root}}], "predicateType": PREDICATE_TYPE,
-        "predicate": {"serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": ignored},
+        "_type": STATEMENT_TYPE, "subject": [{"name": name, "digest": {"sha256": root}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {"serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False,
+                                        "ignore_paths": ignored},
                       "resources": resources}}
     payload = json.dumps(statement).encode()
     signature = key.sign(signed_text(PAYLOAD_TYPE, payload))
@@ -101,19 +127,27 @@ def sign_folder(folder: Path, key: PrivateKey, signature: Path) -> bytes:
     """Hash a folder and sign it; the signature is returned, not written.
 
     Raises:
-        InputError: ``oms.git-present``, ``oms.unreadable``.
+        InputError: ``oms.git-present``, ``oms.odd-file``, ``oms.unreadable``, ``oms.wrong-key``.
     """
     for name in GIT_NAMES:
         if os.path.lexists(folder / name):
             raise GIT_PRESENT(path=str(folder), name=name)
-    inside = signature.resolve().relative_to(folder.resolve()).as_posix() if signature.resolve().is_relative_to(folder.resolve()) else None
+    inside = _inside(folder, signature)
     try:
-        names = [n for n in _listing(folder)[0] if n != inside]
+        listed, odd = _listing(folder)
+        if odd:
+            raise ODD_FILE(path=str(folder / odd[0].path))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(pool.map(lambda n: (n, file_digest(folder / n)[0]), names))
-    except (OSError, _Refused) as problem:
-        raise UNREADABLE(path=str(folder), reason=str(problem)) from None
+            digests = list(pool.map(lambda n: (n, file_digest(folder / n)[0]), [n for n in listed if n != inside]))
+    except OSError as problem:
+        raise UNREADABLE(path=problem.filename or str(folder), reason=problem.strerror or "?") from None
     return sign(folder.resolve().name, digests, key, inside)
+
+
+def _inside(folder: Path, signature: Path) -> str | None:
+    """The signature's path below ``folder``, or None when it lies elsewhere."""
+    whole, base = signature.resolve(), folder.resolve()
+    return whole.relative_to(base).as_posix() if whole.is_relative_to(base) and whole != base else None
 
 
 def hint(key: PublicKey) -> str:
@@ -124,8 +158,9 @@ def hint(key: PublicKey) -> str:
 # Verifying -----------------------------------------------------------------------------------------------------------
 
 
-def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = (), roots: Sequence[x509.Certificate] = (),
-           now: datetime | None = None, signature_path: Path | None = None) -> dict[str, Any]:
+def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = (),
+           roots: Sequence[x509.Certificate] = (), now: datetime | None = None,
+           signature_path: Path | None = None) -> dict[str, Any]:
     """The contract's verdict document over a folder and its signature.
 
     Args:
@@ -140,33 +175,43 @@ def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = ()
         if signer:
             signers.append(signer)
         resources, ignored = _resources(statement)
-        if signature_path is not None and signature_path.resolve().is_relative_to(folder.resolve()):
-            ignored.append(signature_path.resolve().relative_to(folder.resolve()).as_posix())
-        files, total = _compare(folder, resources, ignored, findings)
+        own = _inside(folder, signature_path) if signature_path is not None else None
+        files, total = _compare(folder, resources, [*ignored, *([own] if own else [])], findings)
     except _Refused as refusal:
         findings.append(refusal.found)
         verified = False
     except SealiftError as problem:
         findings.append(Found("json" if problem.code == "trust.json" else "size", "", str(problem)))
         verified = False
-    bad = [f for f in findings if f.code not in ("ok-ignored",)]
+    except OSError as problem:
+        findings.append(Found("missing", problem.filename or str(folder), f"it cannot be read: {problem.strerror}"))
+        verified = False
+    bad = [f for f in findings if f.code != "ok-ignored"]
     verdict = "failed" if bad else "verified" if verified else "unverified"
-    return {"verdict": verdict, "signers": signers, "findings": [f.__dict__ for f in findings], "files": files, "bytes": total}
+    return {"verdict": verdict, "signers": signers, "findings": [f.__dict__ for f in findings], "files": files,
+            "bytes": total}
 
 
 def check_listing(signature_raw: bytes, files: dict[str, str], keys: Sequence[PublicKey]) -> list[Found]:
     """Findings on a signature against files whose digests are known already; nothing is read.
 
     Args:
-        files: SHA-256 hex by relative path. keys: public keys that are believed; one of them must have signed.
+        files: SHA-256 hex by relative path. keys: public keys that are believed; when none of them has signed, that is
+            the finding ``key``.
     """
     try:
-        statement, _, verified = _open(signature_raw, keys, (), None, [])
+        try:
+            statement, _, verified = _open(signature_raw, keys, (), None, [])
+        except _Refused as refusal:
+            if refusal.found.code != "key":
+                raise
+            # Signed by somebody else: what it lists is compared all the same.
+            statement, _, verified = _open(signature_raw, (), (), None, [])
         resources, _ = _resources(statement)
     except _Refused as refusal:
         return [refusal.found]
     except SealiftError as problem:
-        return [Found("json", "", str(problem))]
+        return [Found("json" if problem.code == "trust.json" else "size", "", str(problem))]
     found = [] if verified else [Found("key", "", "it was signed by a key that is not believed")]
     found += [Found("missing", n, "the file is signed and not there") for n in sorted(set(resources) - set(files))]
     found += [Found("extra", n, "the file is there and not signed") for n in sorted(set(files) - set(resources))]
@@ -175,7 +220,7 @@ def check_listing(signature_raw: bytes, files: dict[str, str], keys: Sequence[Pu
 
 
 def _open(raw: bytes, keys, roots, now, findings) -> tuple[dict, dict[str, str] | None, bool]:
-    bundle = decode(raw, max_bytes=MAX_SIGNATURE_BYTES, floats=True, what="signature")
+    bundle = decode(raw, max_bytes=MAX_SIGNATURE_BYTES, floats=True, wide_numbers=True, what="signature")
     if not isinstance(bundle, dict) or bundle.get("mediaType") != MEDIA_TYPE:
         raise _Refused("media-type", "it is not a model signature of a form that is accepted")
     envelope = bundle.get("dsseEnvelope")
@@ -185,13 +230,14 @@ def _open(raw: bytes, keys, roots, now, findings) -> tuple[dict, dict[str, str] 
         raise _Refused("sig-count", "it must hold exactly one signature")
     if envelope.get("payloadType") != PAYLOAD_TYPE:
         raise _Refused("payload-type", "it signs another kind of document")
-    payload, signature = _b64(envelope.get("payload")), _b64(envelope["signatures"][0].get("sig"))
+    made = envelope["signatures"][0]
+    payload, signature = _b64(envelope.get("payload")), _b64(made.get("sig") if isinstance(made, dict) else None)
     public, signer, verified = _signer(bundle.get("verificationMaterial"), keys, roots, now, findings)
-    if public is not None:
-        if not public.verify(signature, signed_text(PAYLOAD_TYPE, payload)):
-            raise _Refused("signature", "the signature is wrong: it was made by another key, or what it signs was changed")
-    statement = decode(payload, max_bytes=MAX_SIGNATURE_BYTES, floats=True, what="statement")
-    if not isinstance(statement, dict) or statement.get("predicateType") != PREDICATE_TYPE or statement.get("_type") != STATEMENT_TYPE:
+    if public is not None and not public.verify(signature, signed_text(PAYLOAD_TYPE, payload)):
+        raise _Refused("signature", "the signature is wrong: another key made it, or what it signs was changed")
+    statement = decode(payload, max_bytes=MAX_SIGNATURE_BYTES, floats=True, wide_numbers=True, what="statement")
+    kinds = ("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)
+    if not isinstance(statement, dict) or any(statement.get(name) != wanted for name, wanted in kinds):
         raise _Refused("statement", "what is signed is not a model statement of version 1.0")
     return statement, signer, verified
 
@@ -230,51 +276,72 @@ def _signer(material: Any, keys, roots, now, findings) -> tuple[PublicKey | None
     return key, {"key_id": key.keyid, "name": "", "fingerprint": key.fingerprint}, True
 
 
-def _certificates(material: dict, roots, now: datetime | None) -> tuple[PublicKey | None, dict[str, str] | None, bool]:
-    chain = material.get("x509CertificateChain") or {"certificates": [material["certificate"]]}
+def _certificates(material: dict, roots, now: datetime | None) -> tuple[PublicKey, dict[str, str], bool]:
+    chain = material.get("x509CertificateChain") or {"certificates": [material.get("certificate")]}
     try:
-        carried = [x509.load_der_x509_certificate(_b64(c["rawBytes"])) for c in chain["certificates"]]
-    except (ValueError, KeyError, TypeError):
+        listed = chain["certificates"]
+        if not isinstance(listed, list) or len(listed) > MAX_CERTIFICATES:
+            raise ValueError
+        carried = [x509.load_der_x509_certificate(_b64(c["rawBytes"])) for c in listed]
+        keys = [c.public_key() for c in carried]
+    except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
         raise _Refused("cert-chain", "its certificates cannot be read") from None
     if not carried:
         raise _Refused("empty", "it carries no certificate")
-    leaf = carried[0]
-    key = leaf.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise _Refused("key", "its certificate is for a key of another kind than ECDSA")
+    leaf, key = carried[0], keys[0]
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise _Refused("key", "its certificate is for a key of another kind than ECDSA P-256, P-384 or P-521")
     public = PublicKey(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
-    signer = {"key_id": public.keyid, "name": leaf.subject.rfc4514_string(), "fingerprint": public.fingerprint}
+    signer = {"key_id": public.keyid, "name": _name(leaf), "fingerprint": public.fingerprint}
     if not roots:
         return public, signer, False
     _check_chain(leaf, carried[1:], list(roots), now or datetime.now().astimezone())
     return public, signer, True
 
 
-def _check_chain(leaf: x509.Certificate, carried: list[x509.Certificate], roots: list[x509.Certificate], now: datetime) -> None:
+def _name(certificate: x509.Certificate) -> str:
+    try:
+        return certificate.subject.rfc4514_string()
+    except ValueError:
+        return "?"
+
+
+def _check_chain(leaf: x509.Certificate, carried: list[x509.Certificate], roots: list[x509.Certificate],
+                 now: datetime) -> None:
     _check_leaf(leaf)
     current, depth, pool = leaf, 0, [*carried, *roots]
     while True:
         if not current.not_valid_before_utc <= now <= current.not_valid_after_utc:
-            raise _Refused("cert-time", f"the certificate of {current.subject.rfc4514_string()} is not valid at this time")
+            raise _Refused("cert-time", f"the certificate of {_name(current)} is not valid at this time")
+        _check_critical(current)
         if current in roots:
             return
         issuer = next((c for c in pool if c.subject == current.issuer and c != current and _issued(current, c)), None)
-        if issuer is None or depth > 8:
+        if issuer is None or depth > MAX_CERTIFICATES:
             raise _Refused("cert-chain", "its certificates do not lead to one that is believed")
-        _check_issuer(issuer, depth)
+        _check_issuer(issuer, depth, anchor=issuer in roots)
         current, depth = issuer, depth + 1
 
 
 def _issued(child: x509.Certificate, parent: x509.Certificate) -> bool:
-    key = parent.public_key()
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(child.signature, child.tbs_certificate_bytes, padding.PKCS1v15(), child.signature_hash_algorithm)
-        else:
-            child.verify_directly_issued_by(parent)
+        child.verify_directly_issued_by(parent)
+        key, digest = parent.public_key(), child.signature_hash_algorithm
     except Exception:  # each key family says "no" in its own way
         return False
-    return child.signature_hash_algorithm is not None and child.signature_hash_algorithm.name in ("sha256", "sha384", "sha512")
+    strong = not isinstance(key, rsa.RSAPublicKey) or key.key_size >= 2048
+    return strong and digest is not None and digest.name in ("sha256", "sha384", "sha512")
+
+
+def _check_critical(certificate: x509.Certificate) -> None:
+    """A critical extension that we do not judge may forbid just what we are about to believe."""
+    try:
+        unknown = [e.oid.dotted_string for e in certificate.extensions
+                   if e.critical and e.oid not in _KNOWN_EXTENSIONS]
+    except ValueError:
+        raise _Refused("cert-chain", "a certificate has a malformed extension") from None
+    if unknown:
+        raise _Refused("cert-chain", f"a certificate has the critical extension {unknown[0]}, which is not known")
 
 
 def _check_leaf(leaf: x509.Certificate) -> None:
@@ -284,12 +351,14 @@ def _check_leaf(leaf: x509.Certificate) -> None:
         raise _Refused("cert-usage", "its certificate is not for signing")
 
 
-def _check_issuer(issuer: x509.Certificate, depth: int) -> None:
+def _check_issuer(issuer: x509.Certificate, depth: int, *, anchor: bool) -> None:
     basic, usage = _extension(issuer, x509.BasicConstraints), _extension(issuer, x509.KeyUsage)
-    if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
-        raise _Refused("cert-chain", f"{issuer.subject.rfc4514_string()} may not issue certificates")
+    # A root that people installed by hand may lack the extension, as OpenSSL's own default makes it.
+    may_sign = usage.key_cert_sign if usage is not None else anchor
+    if basic is None or not basic.ca or not may_sign:
+        raise _Refused("cert-chain", f"{_name(issuer)} may not issue certificates")
     if basic.path_length is not None and depth > basic.path_length:
-        raise _Refused("cert-chain", f"{issuer.subject.rfc4514_string()} may not issue a chain of this length")
+        raise _Refused("cert-chain", f"{_name(issuer)} may not issue a chain of this length")
 
 
 def _extension(certificate: x509.Certificate, kind: Any) -> Any:
@@ -304,8 +373,10 @@ def _extension(certificate: x509.Certificate, kind: Any) -> Any:
 def _resources(statement: dict) -> tuple[dict[str, str], list[str]]:
     """(SHA-256 hex by path, ignored paths) of a statement, whose root digest was recomputed."""
     predicate, subject = statement.get("predicate"), statement.get("subject")
-    if not isinstance(predicate, dict) or not isinstance(subject, list) or len(subject) != 1 or not isinstance(subject[0], dict):
+    if not isinstance(subject, list) or len(subject) != 1 or not isinstance(subject[0], dict):
         raise _Refused("subject", "the statement does not have exactly one subject")
+    if not isinstance(predicate, dict):
+        raise _Refused("statement", "the statement lists no files")
     how, listed = predicate.get("serialization"), predicate.get("resources")
     if not isinstance(how, dict) or not isinstance(listed, list):
         raise _Refused("statement", "the statement lists no files")
@@ -329,11 +400,10 @@ def _resources(statement: dict) -> tuple[dict[str, str], list[str]]:
             raise _Refused("path", "a listed path leaves the folder", name)
         if name in resources:
             raise _Refused("dup-name", "the path is listed twice", name)
-        try:
-            joined.update(bytes.fromhex(digest))
-        except ValueError:
-            raise _Refused("statement", "a listed digest is malformed", name) from None
-        resources[name] = digest.lower()
+        if not _HEX64.fullmatch(digest):
+            raise _Refused("statement", "a listed digest is malformed", name)
+        joined.update(bytes.fromhex(digest))
+        resources[name] = digest
     claimed = subject[0].get("digest")
     if not isinstance(claimed, dict) or claimed.get("sha256") != joined.hexdigest():
         raise _Refused("root-digest", "the listed files do not give the digest that was signed")
@@ -373,8 +443,9 @@ def _ignored(name: str, ignored: Sequence[str]) -> bool:
 
 
 def _compare(folder: Path, resources: dict[str, str], ignored: list[str], findings: list[Found]) -> tuple[int, int]:
-    if folder.is_file() and len(resources) == 1:
-        names, base = {next(iter(resources)): folder}, []
+    if folder.is_file():
+        # A model of one file is listed as "." or by its name.
+        names, base = {next((n for n in resources if n in (".", folder.name)), folder.name): folder}, []
     else:
         listed, base = _listing(folder)
         names = {n: folder / n for n in listed}

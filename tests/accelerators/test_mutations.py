@@ -35,7 +35,8 @@ def _nvidia(devices: list[dict], pad: list[int], extra: bool) -> str:
              row("", "", "             MIG M."), rule("=", "|")]
     for index, d in enumerate(devices):
         lines += [row(f"{index:3}  {d['name']}   {d['mode']}", f"00000000:{index:02X}:00.0 Off", "0"),
-                  row(f"N/A   {d['temp']}C    P0     {d['power']}W / 2000W", f"{d['used']}MiB /  {d['total']}MiB", "0%      Default"),
+                  row(f"N/A   {d['temp']}C    P0     {d['power']}W / 2000W", f"{d['used']}MiB /  {d['total']}MiB",
+                      "0%      Default"),
                   row("", "", "Disabled"), rule("-", "+")]
     return "\n".join([*lines, "", ""])
 
@@ -48,8 +49,9 @@ def test_nvidia_table(devices: list[dict], pad: list[int], extra: bool) -> None:
     assert found["driver_version"] == "999.11.22" and found["device_count"] == len(devices)
     for index, (given_, got) in enumerate(zip(devices, found["devices"], strict=True)):
         assert got == {"index": index, "name": given_["name"], "bus_id": f"00000000:{index:02X}:00.0",
-                       "temperature_c": given_["temp"], "power_w": given_["power"], "memory_used_mib": given_["used"],
-                       "memory_total_mib": given_["total"], "health": None, "mig": {"mode": "Disabled", "instances": []}}
+                       "temperature_c": given_["temp"], "power_w": given_["power"],
+                       "memory_used_mib": given_["used"], "memory_total_mib": given_["total"], "health": None,
+                       "mig": {"mode": "Disabled", "instances": []}}
 
 
 @settings(max_examples=80, deadline=None)
@@ -67,7 +69,8 @@ def test_nvidia_table_with_a_character_changed(devices: list[dict], at: int, wha
         # A frame character inside a name or a version stays part of it; numbers never change.
         same = parse_recorded("nvidia-smi", text.encode())
         for got, was in zip(found["devices"], same["devices"], strict=True):
-            assert all(got[key] == was[key] for key in ("temperature_c", "power_w", "memory_used_mib", "memory_total_mib"))
+            assert all(got[key] == was[key] for key in
+                       ("temperature_c", "power_w", "memory_used_mib", "memory_total_mib"))
 
 
 NPU = st.fixed_dictionaries({
@@ -94,13 +97,15 @@ def _ascend(chips: list[dict], pad: list[int], column: bool) -> str:
     for n, c in enumerate(chips):
         power = "-" if c["power"] is None else f"{c['power']}"
         lines += [row(f"{n // 2}     {c['name']}", c["health"], f"{power}   {c['temp']}     0    / 0"),
-                  row(f"{n % 2}     {n}", f"0000:{n:02X}:00.0", f"3     0    / 0     {c['used']}/ {c['total']}" + more[1]),
+                  row(f"{n % 2}     {n}", f"0000:{n:02X}:00.0",
+                      f"3     0    / 0     {c['used']}/ {c['total']}" + more[1]),
                   rule("=")]
     return "\n".join([*lines, ""])
 
 
 @settings(max_examples=120, deadline=None)
-@given(chips=st.lists(NPU, min_size=1, max_size=16), pad=st.lists(st.integers(0, 25), min_size=3, max_size=3), column=st.booleans())
+@given(chips=st.lists(NPU, min_size=1, max_size=16), pad=st.lists(st.integers(0, 25), min_size=3, max_size=3),
+       column=st.booleans())
 def test_ascend_table(chips: list[dict], pad: list[int], column: bool) -> None:
     found = parse_recorded("npu-smi info", _ascend(chips, pad, column).encode())
     assert found["device_count"] == len(chips) and "truncated" not in found
@@ -112,20 +117,22 @@ def test_ascend_table(chips: list[dict], pad: list[int], column: bool) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(size=st.integers(1, 12), spaces=st.integers(1, 6), tabs=st.booleans(), kind=st.sampled_from(["NV18", "SYS", "PIX", "HCCS"]))
+@given(size=st.integers(1, 12), spaces=st.integers(1, 6), tabs=st.booleans(),
+       kind=st.sampled_from(["NV18", "SYS", "PIX", "HCCS"]))
 def test_topology(size: int, spaces: int, tabs: bool, kind: str) -> None:
     names = [f"GPU{n}" for n in range(size)]
     gap = "\t" if tabs else " " * (spaces + 1)
     lines = [gap.join(["", *names, "CPU Affinity", "NUMA Affinity"])]
-    lines += [gap.join([name, *("X" if other == name else kind for other in names), "0-47,96-143", "0"]) for name in names]
+    lines += [gap.join([name, *("X" if other == name else kind for other in names), "0-47,96-143", "0"])
+              for name in names]
     found = parse_recorded("nvidia-smi topo -m", ("\n".join(lines) + "\n\nLegend:\n").encode())["topology"]
     assert found["devices"] == names and found["numa_affinity"] == dict.fromkeys(names, "0")
     assert all(found["links"][a][b] == ("X" if a == b else kind) for a in names for b in names)
 
 
 @settings(max_examples=60, deadline=None)
-@given(more=st.lists(st.sampled_from(["fan.speed [%]", "pstate", "clocks.sm [MHz]", "brand.new"]), unique=True), at=st.integers(0, 4),
-       used=st.integers(0, 200_000), name=NAMES)
+@given(more=st.lists(st.sampled_from(["fan.speed [%]", "pstate", "clocks.sm [MHz]", "brand.new"]), unique=True),
+       at=st.integers(0, 4), used=st.integers(0, 200_000), name=NAMES)
 def test_csv_with_other_columns(more: list[str], at: int, used: int, name: str) -> None:
     heads = ["index", "name", "memory.used [MiB]", "temperature.gpu"]
     cells = ["3", name, f"{used} MiB", "41"]

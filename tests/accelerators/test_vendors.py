@@ -10,6 +10,7 @@ import pytest
 
 from console import accelerators, facts
 from console.accelerators import amd, ascend, nvidia
+from console.accelerators.models import by_chip, by_pci
 from console.accelerators.toolerrors import KINDS
 from console.errors import WorldError
 
@@ -59,7 +60,8 @@ def test_a_server_without_accelerators_has_no_devices() -> None:
 
 
 @pytest.mark.parametrize(("device", "health"), [
-    ({"ecc": {"uncorrected_volatile": 0, "remap_pending": False}}, "ok"), ({"ecc": {"uncorrected_volatile": 3}}, "fail"),
+    ({"ecc": {"uncorrected_volatile": 0, "remap_pending": False}}, "ok"),
+    ({"ecc": {"uncorrected_volatile": 3}}, "fail"),
     ({"ecc": {"remap_pending": True}}, "fail"), ({"ecc": {"remap_failure": True}}, "fail"),
     ({"ecc": {"uncorrected_aggregate": 1}}, "warning"), ({"recovery_action": "Drain and Reset"}, "fail"),
     ({"recovery_action": "None"}, "ok"), ({}, "unknown"), ({"lost": True}, "fail"),
@@ -77,8 +79,9 @@ def test_health_of_the_others() -> None:
         "unknown", "unknown", "ok", "fail", "warning"]
 
 
-def test_lost_gpu_on_ascend_pages_and_errors_of_tools_are_named() -> None:
-    for text, parse in (("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", nvidia.parse_query),
+def test_errors_of_tools_are_named() -> None:
+    no_driver = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
+    for text, parse in ((no_driver, nvidia.parse_query),
                         ("dcmi module initialize failed. ret is -8005\n", ascend.parse_devices)):
         with pytest.raises(WorldError) as problem:
             parse(text)
@@ -105,3 +108,10 @@ def test_two_dies_a_card_have_their_own_numbers() -> None:
     first, second = ascend.VENDOR.devices(told)
     assert (first.index, first.card, first.chip, second.index, second.chip) == (8, 4, 0, 9, 1)
     assert (second.health, second.power_w, first.processes) == ("fail", None, None)
+
+
+def test_models() -> None:
+    ids = ("10de:2335", "1002:74a5", "10de:ffff", None)
+    assert [by_pci(name) for name in ids] == ["H200 SXM", "MI325X", None, None]
+    assert [by_chip(name) for name in ("910B3", "910B4-1", "Ascend910", "310P3", "xxx", None)] == [
+        "Ascend 910B3", "Ascend 910B4-1", "Ascend 910C", "Ascend 310P3", None, None]

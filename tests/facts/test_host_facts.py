@@ -29,7 +29,8 @@ def test_system_and_processors() -> None:
 
 def test_processors_in_chinese() -> None:
     assert read("cpu.info", ARM) == {"architecture": "aarch64", "cpu_count": 192, "sockets": 4, "cores_per_socket": 48,
-                                     "threads_per_core": 1, "numa_nodes": 8, "model_name": "Kunpeng-920", "vendor_id": "HiSilicon"}
+                                     "threads_per_core": 1, "numa_nodes": 8, "model_name": "Kunpeng-920",
+                                     "vendor_id": "HiSilicon"}
 
 
 def test_memory_and_disks() -> None:
@@ -37,7 +38,8 @@ def test_memory_and_disks() -> None:
     data = next(entry for entry in read("disk.free") if entry["mount"] == "/data")
     assert data["free_bytes"] == 13794024960 * 1024
     assert [entry["inodes_free"] for entry in read("disk.inodes")] == [58305112, 1499897044, None]
-    assert read("disk.raid") == [{"name": "md0", "state": "active", "level": "raid1", "failed": False, "devices": 2, "active": 2}]
+    assert read("disk.raid") == [{"name": "md0", "state": "active", "level": "raid1", "failed": False, "devices": 2,
+                                  "active": 2}]
 
 
 def test_network() -> None:
@@ -66,7 +68,8 @@ def test_unsynchronised_and_untold_differ() -> None:
     assert parse("now=1\n")["synchronized"] is None
 
 
-@pytest.mark.parametrize("name", ["cpu.info", "memory.info", "network.routes", "net.listening", "limits", "disk.free", "os.release"])
+@pytest.mark.parametrize("name", ["cpu.info", "memory.info", "network.routes", "net.listening", "limits", "disk.free",
+                                  "os.release"])
 def test_unknown_layout_names_its_line(name: str) -> None:
     with pytest.raises(InputError) as problem:
         BY_ID[name].parse("header\nsomething else altogether\n")

@@ -18,7 +18,8 @@ LIST = b"GPU 0: NVIDIA H200 (UUID: GPU-6a7d2000-5ea1-4f00-8a00-0000c0ffee00)\n"
 @pytest.mark.parametrize("tool", [
     "nvidia-smi -L", "/usr/bin/nvidia-smi -L", "sudo nvidia-smi --list-gpus", "LC_ALL=C nvidia-smi -L",
     "env LC_ALL=C timeout 5 nvidia-smi -L", "timeout -k 2 5s nvidia-smi -L", "nvidia-smi -i 0 -L 2>/dev/null",
-    "nvidia-smi -L | sort", "C:\\\\Windows\\\\System32\\\\nvidia-smi.exe -L", "hostname && nvidia-smi -L", "watch -n 1 nvidia-smi -L",
+    "nvidia-smi -L | sort", "C:\\\\Windows\\\\System32\\\\nvidia-smi.exe -L",
+    "hostname && nvidia-smi -L", "watch -n 1 nvidia-smi -L",
 ])
 def test_command_line_in_many_forms(tool: str) -> None:
     assert parse_recorded(tool, LIST)["devices"][0]["name"] == "NVIDIA H200"
@@ -28,7 +29,8 @@ def test_loop_over_devices_is_read() -> None:
     assert calls('for i in 0 1; do hccn_tool -i $i -ip -g; done')[-1].program == "hccn_tool"
 
 
-@pytest.mark.parametrize("tool", ["", "ls -l", "cat /etc/passwd", "nvidia-smi dmon", "amd-smi firmware", "python train.py"])
+@pytest.mark.parametrize("tool", ["", "ls -l", "cat /etc/passwd", "nvidia-smi dmon", "amd-smi firmware",
+                                  "python train.py"])
 def test_unknown_command_line_is_named(tool: str) -> None:
     with pytest.raises(InputError) as problem:
         parse_recorded(tool, LIST)
@@ -82,7 +84,8 @@ AMD_TABLE = """\
 
 def test_table_of_amd_smi() -> None:
     found = parse_recorded("amd-smi", AMD_TABLE.encode())
-    assert (found["tool_version"], found["driver_version"], found["rocm_version"]) == ("26.2.0+021c61fc", "6.16.6", "7.1.1")
+    versions = found["tool_version"], found["driver_version"], found["rocm_version"]
+    assert versions == ("26.2.0+021c61fc", "6.16.6", "7.1.1")
     assert found["devices"][0] == {
         "index": 0, "name": "AMD Instinct MI355X", "bus_id": "0000:05:00.0", "temperature_c": 50, "power_w": 240,
         "gpu_percent": 3, "partitions": "SPX/NPS1", "memory_used_mib": 283, "memory_total_mib": 294896}
@@ -131,7 +134,8 @@ def test_monitor_of_rocm_7() -> None:
 @pytest.mark.parametrize(("tool", "text", "kind", "more"), [
     ("nvidia-smi", "Failed to initialize NVML: Unknown Error\n", "nvml_unknown_error", {}),
     ("nvidia-smi", "Failed to initialize NVML: Insufficient Permissions\n", "insufficient_permissions", {}),
-    ("nvidia-smi -q -x", "Unable to determine the device handle for gpu 0000:8A:00.0: GPU is lost.  Reboot the system\n",
+    ("nvidia-smi -q -x",
+     "Unable to determine the device handle for gpu 0000:8A:00.0: GPU is lost.  Reboot the system\n",
      "gpu_lost", {"bus_id": "0000:8A:00.0"}),
     ("npu-smi info -t spod-info -i 0", "This device does not support querying spod-info.\n", "unsupported_query", {}),
     ("npu-smi info -t board -i 99", "Error parameter of -i\n", "invalid_device_id", {}),
@@ -175,14 +179,17 @@ def test_kernel_log() -> None:
 
 # --- hostile outputs ---------------------------------------------------------------------------------------------
 
-TOOLS = ["nvidia-smi", "nvidia-smi -q", "nvidia-smi -q -x", "nvidia-smi -L", "nvidia-smi topo -m", "nvidia-smi nvlink -s",
-         "nvidia-smi --query-gpu=index --format=csv", "npu-smi info", "npu-smi info -m", "npu-smi info -l",
-         "npu-smi info -t board", "npu-smi info -t topo", "hccn_tool -i 0 -ip -g", "hccn_tool -i 0 -link_stat -g", "rocm-smi",
-         "rocm-smi -a", "rocm-smi --json", "rocm-smi --showtopo", "rocm-smi --showhw", "amd-smi", "amd-smi static --json",
-         "amd-smi static", "amd-smi monitor", "amd-smi process --csv", "rocminfo", "lspci -nn", "lscpu", "dmesg",
-         "cat /etc/os-release", "cat /proc/meminfo", "cat /usr/local/Ascend/driver/version.info", "python collect_env.py"]
+TOOLS = ["nvidia-smi", "nvidia-smi -q", "nvidia-smi -q -x", "nvidia-smi -L", "nvidia-smi topo -m",
+         "nvidia-smi nvlink -s", "nvidia-smi --query-gpu=index --format=csv", "npu-smi info", "npu-smi info -m",
+         "npu-smi info -l",
+         "npu-smi info -t board", "npu-smi info -t topo", "hccn_tool -i 0 -ip -g", "hccn_tool -i 0 -link_stat -g",
+         "rocm-smi", "rocm-smi -a", "rocm-smi --json", "rocm-smi --showtopo", "rocm-smi --showhw", "amd-smi",
+         "amd-smi static --json", "amd-smi static", "amd-smi monitor", "amd-smi process --csv", "rocminfo",
+         "lspci -nn", "lscpu", "dmesg", "cat /etc/os-release", "cat /proc/meminfo",
+         "cat /usr/local/Ascend/driver/version.info",
+         "python collect_env.py"]
 
-BOMB = (b'<?xml version="1.0"?><!DOCTYPE nvidia_smi_log [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+BOMB = (b'<?xml version="1.0"?><!DOCTYPE nvidia_smi_log [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;">]>'
         b"<nvidia_smi_log><driver_version>&b;</driver_version></nvidia_smi_log>")
 
 
@@ -201,8 +208,8 @@ def test_external_entities_are_not_fetched(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("tool", ["rocm-smi --json", "amd-smi static --json"])
-@pytest.mark.parametrize("raw", [b"[" * 200_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'"' * 300_001, b'"\\"' * 200_000,
-                                 b"[" + b"9" * 100_000 + b"]", b"NaN", b"[NaN]", b"[{}]"])
+@pytest.mark.parametrize("raw", [b"[" * 200_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'"' * 300_001,
+                                 b'"\\"' * 200_000, b"[" + b"9" * 100_000 + b"]", b"NaN", b"[NaN]", b"[{}]"])
 def test_hostile_json_is_refused(tool: str, raw: bytes) -> None:
     with pytest.raises(InputError):
         parse_recorded(tool, raw)
@@ -216,8 +223,10 @@ def test_size_has_a_bound() -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("raw", [
-    b"", b"\n\n", b"\xff\xfe\x00\x01", b"\x1b]0;title\x07\x1b[31m\n", b"|" * 50_000, b" " * 60_000 + b"x", b"a:" * 30_000 + b"\n",
-    b"| " + b" / " * 20_000 + b" |\n", b"=" * 60_000, b"<" * 10_000, b"GPU 0: " + b" " * 60_000 + b"(UUID: \n", b"card0," * 10_000,
+    b"", b"\n\n", b"\xff\xfe\x00\x01", b"\x1b]0;title\x07\x1b[31m\n", b"|" * 50_000, b" " * 60_000 + b"x",
+    b"a:" * 30_000 + b"\n", b"| " + b" / " * 20_000 + b" |\n", b"=" * 60_000, b"<" * 10_000,
+    b"GPU 0: " + b" " * 60_000 + b"(UUID: \n",
+    b"card0," * 10_000,
 ], ids=range(12))
 def test_hostile_text_is_refused_soon(tool: str, raw: bytes) -> None:
     try:

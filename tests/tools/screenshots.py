@@ -1,6 +1,6 @@
 """Pictures of every screen, in both themes, both languages and two sizes, for looking at with one's own eyes.
 
-    QT_QPA_PLATFORM=offscreen python tests/tools/screenshots.py OUT [--empty] [--screens home,site] [--only light-en-1024]
+    python tests/tools/screenshots.py OUT [--empty] [--screens home,site] [--only light-en-1024]
 
 Works on a workspace of its own with the practice site in it, so what the pictures show is what the engine gave.
 Text that is cut off is printed, and makes the exit code 1.

@@ -14,8 +14,8 @@ from PySide6.QtWidgets import (
     QScrollArea,
     QStyle,
     QStyleOptionComboBox,
-    QTableView,
     QTabBar,
+    QTableView,
     QWidget,
 )
 
@@ -59,7 +59,8 @@ def _label(widget: QLabel) -> list[str]:
     if widget.wordWrap():
         need = widget.heightForWidth(widget.width())
         longest = max((widget.fontMetrics().horizontalAdvance(word) for word in widget.text().split()), default=0)
-        faults = [f"{widget.text()!r} needs a height of {need}, has {widget.height()}"] if need > widget.height() + SLACK else []
+        low = need > widget.height() + SLACK
+        faults = [f"{widget.text()!r} needs a height of {need}, has {widget.height()}"] if low else []
         broken = longest > widget.contentsRect().width() + SLACK and widget.text().isascii()
         return faults + ([f"a word of {widget.text()!r} is wider than its label"] if broken else [])
     return _room(widget, widget.text())
@@ -78,8 +79,8 @@ def _room(widget: QWidget, text: str) -> list[str]:
 def _outside(widget: QWidget, text: str) -> list[str]:
     """A widget that sticks out of the window to the right cannot be scrolled to."""
     window = widget.window()
-    right = widget.mapTo(window, QPoint(widget.width(), 0)).x()
-    return [f"{text!r} ends {right - window.width()} px outside of the window"] if right > window.width() + SLACK else []
+    over = widget.mapTo(window, QPoint(widget.width(), 0)).x() - window.width()
+    return [f"{text!r} ends {over} px outside of the window"] if over > SLACK else []
 
 
 def _combo(widget: QComboBox) -> list[str]:

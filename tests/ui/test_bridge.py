@@ -58,7 +58,8 @@ def test_progress_gives_way_and_the_rest_arrives_in_order(qtbot, bus, bridge):
     heart = Heart()
     for thread in running:
         thread.start()
-    qtbot.waitUntil(lambda: sum(isinstance(e, JobState) and e.state == "succeeded" for e in seen) == threads, timeout=20_000)
+    qtbot.waitUntil(lambda: sum(isinstance(e, JobState) and e.state == "succeeded" for e in seen) == threads,
+                    timeout=20_000)
     for thread in running:
         thread.join()
     for number in range(threads):
@@ -87,7 +88,8 @@ def test_what_changed_is_told_once_a_drain(qtbot, bus, bridge):
 
 def test_reads_come_back_in_the_gui_thread(qtbot, bridge):
     got, owner = [], QObject()
-    bridge.read(owner, lambda: threading.current_thread().name, lambda name: got.append((name, threading.current_thread())))
+    bridge.read(owner, lambda: threading.current_thread().name,
+                lambda name: got.append((name, threading.current_thread())))
     bridge.read(owner, lambda: 1 / 0, None, lambda error: got.append((error, threading.current_thread())))
     qtbot.waitUntil(lambda: len(got) == 2, timeout=2000)
     assert {thread for _what, thread in got} == {threading.main_thread()}
@@ -146,14 +148,16 @@ def test_a_gauge_says_rate_and_time_left():
     gauge = Gauge()
     gauge.move(Progress("j", 0, 1000, "bytes"), 0.0)
     gauge.move(Progress("j", 100, 1000, "bytes"), 1.0)
-    assert gauge.rate_per_s == pytest.approx(100) and gauge.left_s == pytest.approx(9) and gauge.part == pytest.approx(0.1)
+    assert gauge.rate_per_s == pytest.approx(100) and gauge.left_s == pytest.approx(9)
+    assert gauge.part == pytest.approx(0.1)
     gauge.move(Progress("j", 5, None, "servers"), 2.0)
     assert gauge.rate_per_s is None and gauge.left_s is None and gauge.part is None
 
 
 def test_the_board_sums_servers_and_forgets_only_what_is_over():
     board = JobBoard(clock=lambda: 0.0)
-    board.take([JobState("j", "running", "Push"), Progress("j", 10, 100, "bytes", "a"), Progress("j", 20, 100, "bytes", "b")])
+    board.take([JobState("j", "running", "Push"), Progress("j", 10, 100, "bytes", "a"),
+                Progress("j", 20, 100, "bytes", "b")])
     overall = board.jobs["j"].overall()
     assert (overall.done, overall.total) == (30, 200)
     board.forget("j")

@@ -39,7 +39,8 @@ def test_the_report_is_written_before_anyone_is_told(told):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_fails_is_reported_too(told):
-    thread = threading.Thread(target=lambda: threading.excepthook(threading.ExceptHookArgs((ValueError, ValueError("x"), None, None))))
+    thread = threading.Thread(target=lambda: threading.excepthook(threading.ExceptHookArgs((ValueError, ValueError("x"),
+                                                                                            None, None))))
     thread.start()
     thread.join()
     assert len(told) == 1 and told[0].exists()

@@ -14,7 +14,8 @@ from ui.app import Application
 from ui.preferences import Preferences
 from ui.window import SCREENS
 
-VARIANTS = (("light", "en", 1024, 700), ("dark", "zh_CN", 1024, 700), ("light", "zh_CN", 1920, 1200), ("dark", "en", 1280, 800))
+VARIANTS = (("light", "en", 1024, 700), ("dark", "zh_CN", 1024, 700), ("light", "zh_CN", 1920, 1200),
+            ("dark", "en", 1280, 800))
 
 
 def opened(qapp, engine: Engine) -> Application:

@@ -84,7 +84,8 @@ class JobView:
         if self.gauge.total or not parts:
             return self.gauge
         rates = [gauge.rate_per_s for gauge in parts if gauge.rate_per_s]
-        return Gauge(sum(g.done for g in parts), sum(g.total or 0 for g in parts), "bytes", sum(rates) if rates else None)
+        return Gauge(sum(g.done for g in parts), sum(g.total or 0 for g in parts), "bytes",
+                     sum(rates) if rates else None)
 
 
 class JobBoard:
@@ -125,7 +126,7 @@ class JobBoard:
                 if part is None:
                     job.gauge = Gauge()
                 else:
-                    part.outcome = None  # what ended was an earlier part of the job, such as its push
+                    part.outcome, part.gauge = None, Gauge()  # what ended was an earlier part, such as the push
             case Progress():
                 (part or job).gauge.move(event, now)
             case Note():

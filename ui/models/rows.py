@@ -54,7 +54,8 @@ class RowModel(QAbstractTableModel):
         """Replace all rows."""
         self.beginResetModel()
         self.records = list(records)
-        self._cells = [tuple(" ".join(str(shown(c.text(record))).split("\n")) for c in self.columns) for record in records]
+        self._cells = [tuple(" ".join(str(shown(c.text(record))).split("\n")) for c in self.columns)
+                       for record in records]
         self.endResetModel()
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:

@@ -44,7 +44,8 @@ class Screen(QWidget):
         self.actions.setSpacing(theme.S)
         head = QHBoxLayout()
         head.setContentsMargins(theme.XL, theme.L, theme.XL, theme.L)
-        head.addLayout(column(label(self.t(self.title), "title"), label(self.t(self.lead), "muted", wrap=True), gap=2), 1)
+        head.addLayout(column(label(self.t(self.title), "title"), label(self.t(self.lead), "muted", wrap=True), gap=2),
+                       1)
         head.addLayout(self.actions)
         self._layout.addLayout(head)
         self.build()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QTabWidget,
     QWidget,
 )
+from shiboken6 import isValid
 
 from console.i18n import N_
 from ui import theme
@@ -61,6 +62,8 @@ class DeployScreen(Screen):
         self._plan: Any = None
         self._job: str | None = None
         self._answers: dict[str, QWidget] = {}
+        self._apply: Any = None
+        self._state = ""
         self._books: list[dict[str, Any]] = []
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.tabBar().setDrawBase(False)
@@ -89,7 +92,8 @@ class DeployScreen(Screen):
         self._questions.setVerticalSpacing(theme.M)
         self._make = button(t("&Make the plan"), self.make_plan, role="primary", icon="arrow")
         self._make.setObjectName("make-plan")
-        left = column(field(t("&Release"), self._release), field(t("&Playbook"), self._playbook), self._about, None, gap=theme.M)
+        left = column(field(t("&Release"), self._release), field(t("&Playbook"), self._playbook), self._about, None,
+                      gap=theme.M)
         right = column(label(t("Servers"), "strong"), self._servers, gap=theme.XS)
         choice = QGridLayout()
         choice.setHorizontalSpacing(theme.XL)
@@ -102,6 +106,7 @@ class DeployScreen(Screen):
         page = Page(self._choice, holder(self._plan_box), holder(self._run_box))
         page.body.setContentsMargins(0, theme.L, 0, theme.XL)
         page.add(None)
+        self._page = page
         self._missing = Page()
         self._missing.body.setContentsMargins(0, theme.L, 0, theme.XL)
         self._new_pages = QStackedWidget()
@@ -122,7 +127,8 @@ class DeployScreen(Screen):
         clear(self._questions)
         self._answers = {}
         if book is None:
-            self._about.setText(self.t("No playbook serves what this release carries.") if self._release.count() else "")
+            self._about.setText(self.t("No playbook serves what this release carries.") if self._release.count()
+                                else "")
             return
         lang = self.desk.lang
         words = [book["summary"].get(lang, book["summary"]["en"])]
@@ -150,6 +156,8 @@ class DeployScreen(Screen):
     def _choice_changed(self) -> None:
         self._make.setEnabled(bool(self._servers.names()) and self._release.currentData() is not None
                               and self._playbook.currentData() is not None and self._job is None)
+        if self._apply is not None and isValid(self._apply):
+            self._apply.setEnabled(self._state in RUNNABLE and self._job is None)
 
     def make_plan(self) -> None:
         """Have the engine look at the servers and say what would change."""
@@ -165,7 +173,8 @@ class DeployScreen(Screen):
             clear(self._plan_box)
             self._plan_box.addWidget(Banner("fail", *wording.problem(problem, self.desk.lang)))
 
-        self.act(lambda: self._plan_with_state(self.engine.deployments.plan(book, release, names, given)), self._planned, failed)
+        self.act(lambda: self._plan_with_state(self.engine.deployments.plan(book, release, names, given)),
+                 self._planned, failed)
 
     def _plan_with_state(self, plan: Any) -> tuple[Any, str]:
         return plan, tasks.plan_state(self.engine, plan)
@@ -189,22 +198,30 @@ class DeployScreen(Screen):
         card.add(self._plan_body(document["servers"]))
         card.add(self._plan_actions(state))
         self._plan_box.addWidget(card)
+        if self._job is None and not self._run_box.count():
+            self._bring(card)
+
+    def _bring(self, widget: QWidget) -> None:
+        """Scroll so that ``widget`` is in sight, once it has its place."""
+        QTimer.singleShot(80, widget, lambda: self._page.ensureWidgetVisible(widget, 0, theme.XL))
 
     def _plan_body(self, parts: list[dict[str, Any]]) -> QWidget:
         """The servers, and beside them every change of the one that is chosen, in full: it is what is approved."""
         t = self.t
         changes = column(gap=theme.S)
         table = Table([Column(t("Server"), lambda p: p["name"]),
-                       Column(t("Changes"), lambda p: t("refused") if p["refused"] else str(len(p["changes"])), number=True,
+                       Column(t("Changes"), lambda p: t("refused") if p["refused"] else str(len(p["changes"])),
+                              number=True,
                               width=96)], t("Servers of the plan"), key=lambda p: p["name"])
         table.chosen.connect(lambda part: self._show_changes(changes, part))
         table.setFixedWidth(270)
-        table.setMinimumHeight(230)
         table.show_records(parts, select_first=True)
+        table.fit_rows(10)
         body = row(gap=theme.L)
         body.addWidget(table)
         right = holder(changes)
         body.addWidget(right, 1)
+        body.setAlignment(table, Qt.AlignmentFlag.AlignTop)
         body.setAlignment(right, Qt.AlignmentFlag.AlignTop)
         return holder(body)
 
@@ -236,11 +253,14 @@ class DeployScreen(Screen):
         approve.setEnabled(state in ("planned", "free"))
         apply = button(t("A&pply"), self.apply, role="primary" if state in RUNNABLE else None, icon="deploy")
         apply.setObjectName("apply")
-        apply.setEnabled(state in RUNNABLE and self._job is None)
+        self._apply, self._state = apply, state
+        self._choice_changed()
         if state == "interrupted":
             apply.setText(t("&Go on"))
-        words = {"planned": N_("Somebody with the role approver has to approve it. It is approved for these changes only."),
-                 "free": N_("The site's policy asks for no second person. Applying makes these changes, and takes back what "
+        words = {"planned": N_("Somebody with the role approver has to approve it. It is approved for these "
+                               "changes only."),
+                 "free": N_("The site's policy asks for no second person. Applying makes these changes, and takes "
+                            "back what "
                             "fails."),
                  "approved": N_("Approved. Applying makes these changes, and takes back what fails."),
                  "interrupted": N_("It was cut off. Going on starts after the last step that was finished."),
@@ -261,7 +281,8 @@ class DeployScreen(Screen):
     def apply(self) -> None:
         """Apply the plan in sight, with live progress below."""
         plan = self._plan
-        self._run(lambda: self.engine.deployments.apply_job(plan.id), tuple(part.name for part in plan.servers), self._applied)
+        self._run(lambda: self.engine.deployments.apply_job(plan.id), tuple(part.name for part in plan.servers),
+                  self._applied)
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -282,10 +303,12 @@ class DeployScreen(Screen):
         self._runs = ServerRuns(self.t, wording.outcome)
         self._runs.expect(names)
         self._stop = button(self.t("&Cancel"), self._cancel, icon="close",
-                            hint=self.t("Stops at the next safe point; what was begun is taken back or can go on later."))
+                            hint=self.t("Stops at the next safe point; what was begun is taken back or can go "
+                                        "on later."))
         self._phase = ElidedLabel("", "muted")
-        self._run_box.addWidget(Card("", row(label(wording.job_title(title, self.t), "heading"), self._phase, self._stop),
-                                     self._runs))
+        card = Card("", row(label(wording.job_title(title, self.t), "heading"), self._phase, self._stop), self._runs)
+        self._run_box.addWidget(card)
+        self._bring(card)
         self._job = ""
         self._choice_changed()
 
@@ -323,7 +346,8 @@ class DeployScreen(Screen):
             self.refresh()
         elif view.state == "cancelled":
             self._over()
-            self._run_box.addWidget(Banner("info", self.t("Stopped."), self.t("See below what each server is left with.")))
+            self._run_box.addWidget(Banner("info", self.t("Stopped."),
+                                           self.t("See below what each server is left with.")))
             self.refresh()
 
     def _over(self) -> None:
@@ -361,11 +385,14 @@ class DeployScreen(Screen):
     def _old_tab(self) -> QWidget:
         t = self.t
         self._deployments = Table([
-            Column(t("Deployment"), lambda d: d["id"], width=150), Column(t("Playbook"), lambda d: d["playbook"], width=120),
-            Column(t("State"), lambda d: t(wording.outcome(_state(d))[1]), tone=lambda d: wording.outcome(_state(d))[0], width=130),
+            Column(t("Deployment"), lambda d: d["id"], width=150),
+            Column(t("Playbook"), lambda d: d["playbook"], width=120),
+            Column(t("State"), lambda d: t(wording.outcome(_state(d))[1]), tone=lambda d: wording.outcome(_state(d))[0],
+                   width=130),
             Column(t("Servers"), lambda d: ", ".join(s["name"] for s in d["servers"])),
             Column(t("By"), lambda d: d["created_by"], width=90),
-            Column(t("When"), lambda d: wording.when(d["created_at"]), width=170)], t("Deployments"), key=lambda d: d["id"])
+            Column(t("When"), lambda d: wording.when(d["created_at"]), width=170)], t("Deployments"),
+                                  key=lambda d: d["id"])
         self._deployments.chosen.connect(self._chosen)
         self._detail = Card("")
         self._detail.hide()
@@ -375,7 +402,8 @@ class DeployScreen(Screen):
         page.add(None)
         none = Page(Card("", EmptyState("deploy", t("Nothing is deployed yet"),
                                         t("Choose a release and some servers, look at the plan, have it approved."),
-                                        button(t("&New deployment"), lambda: self._tabs.setCurrentIndex(0), role="primary"))))
+                                        button(t("&New deployment"), lambda: self._tabs.setCurrentIndex(0),
+                                               role="primary"))))
         none.body.setContentsMargins(0, theme.L, 0, theme.XL)
         self._old_pages = QStackedWidget()
         self._old_pages.addWidget(none)
@@ -391,7 +419,8 @@ class DeployScreen(Screen):
         self.memory["deployment"] = deployment["id"]
         table = Table([
             Column(t("Server"), lambda s: s["name"], width=160),
-            Column(t("State"), lambda s: t(wording.outcome(s["state"])[1]), tone=lambda s: wording.outcome(s["state"])[0], width=150),
+            Column(t("State"), lambda s: t(wording.outcome(s["state"])[1]),
+                   tone=lambda s: wording.outcome(s["state"])[0], width=150),
             Column(t("Port"), lambda s: str(s["port"] or "–"), number=True, width=70),
             Column(t("Health now"), lambda s: self._health_word(deployment["id"], s["name"])[1],
                    tone=lambda s: self._health_word(deployment["id"], s["name"])[0], width=130),
@@ -420,7 +449,8 @@ class DeployScreen(Screen):
 
     def _health_word(self, deployment: str, server: str) -> tuple[str | None, str]:
         known = self._health.get(f"{deployment}/{server}")
-        return (None, "–") if known is None else ("ok", self.t("Answers")) if known else ("fail", self.t("Does not answer"))
+        return (None, "–") if known is None else ("ok", self.t("Answers")) if known else ("fail",
+                                                                                          self.t("Does not answer"))
 
     def check_health(self, deployment: str) -> None:
         """Ask each server whether it serves now."""
@@ -445,20 +475,25 @@ class DeployScreen(Screen):
 
     def _probes(self, found: Any) -> str:
         """The answer, or what each probe that did not pass says."""
-        bad = [f"{probe.name}: {self.t(probe.reason, **(probe.params or {}))}" for probe in found.probes if probe.verdict != "pass"]
+        bad = [f"{probe.name}: {self.t(probe.reason, **(probe.params or {}))}" for probe in found.probes
+               if probe.verdict != "pass"]
         return "\n".join(bad) or self.t("Answer: {answer}", answer=found.answer or "–")
 
     def _ask_rollback(self, deployment: dict[str, Any]) -> None:
         AskDialog(self, self.t, self.t("Roll {deployment} back?", deployment=deployment["id"]),
-                  self.t("What it took the place of runs again; where there was nothing, nothing serves."), self.t("&Roll back"),
+                  self.t("What it took the place of runs again; where there was nothing, nothing serves."),
+                  self.t("&Roll back"),
                   lambda: self._run(lambda: self.engine.deployments.rollback_job(deployment["id"]),
-                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back), danger=True).open()
+                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back),
+                  danger=True).open()
 
     def _ask_retire(self, deployment: dict[str, Any]) -> None:
         AskDialog(self, self.t, self.t("Retire {deployment}?", deployment=deployment["id"]),
-                  self.t("Its service is stopped and removed. The verified weights stay on the servers."), self.t("&Retire"),
+                  self.t("Its service is stopped and removed. The verified weights stay on the servers."),
+                  self.t("&Retire"),
                   lambda: self._run(lambda: self.engine.deployments.retire_job(deployment["id"]),
-                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back), danger=True).open()
+                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back),
+                  danger=True).open()
 
     def _taken_back(self, result: dict[str, Any]) -> None:
         errors = self._errors(result)
@@ -517,11 +552,15 @@ class DeployScreen(Screen):
             return
         clear(self._missing.body)
         if not data["releases"]:
-            state = EmptyState("library", t("There is no release to deploy"), t("Bring a bundle into the library first."),
-                               button(t("To the &library"), lambda: self.desk.go.emit("library"), role="primary", icon="arrow"))
+            state = EmptyState("library", t("There is no release to deploy"),
+                               t("Bring a bundle into the library first."),
+                               button(t("To the &library"), lambda: self.desk.go.emit("library"), role="primary",
+                                      icon="arrow"))
         else:
-            state = EmptyState("servers", t("There is no server to deploy to"), t("Add servers and confirm their host keys first."),
-                               button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary", icon="arrow"))
+            state = EmptyState("servers", t("There is no server to deploy to"),
+                               t("Add servers and confirm their host keys first."),
+                               button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary",
+                                      icon="arrow"))
         self._missing.add(Card("", state))
         self._missing.add(None)
         self._new_pages.setCurrentIndex(0)
@@ -530,7 +569,8 @@ class DeployScreen(Screen):
 def _state(deployment: dict[str, Any]) -> str:
     """The one word for a deployment: the state that most needs to be seen."""
     states = {s["state"] for s in deployment["servers"]}
-    order = ("interrupted", "applying", "failed", "unreachable", "waiting", "serving", "rolled-back", "superseded", "retired")
+    order = ("interrupted", "applying", "failed", "unreachable", "waiting", "serving", "rolled-back", "superseded",
+             "retired")
     return next((state for state in order if state in states), next(iter(states), "unknown"))
 
 

@@ -16,8 +16,10 @@ from ui.widgets.chain import Chain, Link
 
 TITLES = {"site": N_("Set up the site"), "library": N_("Bring a bundle in"), "servers": N_("See what is here"),
           "readiness": N_("Ask: will it run?"), "deploy": N_("Deploy"), "proof": N_("Prove it")}
-SCREENS = {"site": "setup", "library": "library", "servers": "site", "readiness": "readiness", "deploy": "deploy", "proof": "proof"}
-ACTIONS = {"set-up": N_("Set it up"), "trust": N_("Confirm keys"), "import": N_("Bring one in"), "add": N_("Add servers"),
+SCREENS = {"site": "setup", "library": "library", "servers": "site", "readiness": "readiness", "deploy": "deploy",
+           "proof": "proof"}
+ACTIONS = {"set-up": N_("Set it up"), "trust": N_("Confirm keys"), "import": N_("Bring one in"),
+           "add": N_("Add servers"),
            "inventory": N_("Ask them"), "check": N_("Check readiness"), "go-on": N_("Go on"), "plan": N_("To the plan"),
            "export": N_("Export the record"), "": N_("Open")}
 WORDS = {"done": N_("Done"), "next": N_("Next"), "attention": N_("Needs you"), "later": N_("Later")}
@@ -56,7 +58,8 @@ class HomeScreen(Screen):
     def _link(self, number: int, stage: overview.Stage, following: str) -> Link:
         state = stage.state if stage.state != "open" else "next" if stage.id == following else "later"
         action = self.t(ACTIONS[stage.need if stage.state != "done" else ""])
-        return Link(number, self.t(TITLES[stage.id]), self.t(stage.text, **stage.params), state, self.t(WORDS[state]), action,
+        return Link(number, self.t(TITLES[stage.id]), self.t(stage.text, **stage.params), state, self.t(WORDS[state]),
+                    action,
                     lambda: self._go(stage))
 
     def _go(self, stage: overview.Stage) -> None:
@@ -71,7 +74,9 @@ class HomeScreen(Screen):
         clear(self._news)
         if data["interrupted"]:
             look = button(t("&Look"), self._to_interrupted)
-            self._news.addWidget(Banner("warn", t("{count} job(s) were cut off at the last start.", count=len(data["interrupted"])),
+            self._news.addWidget(Banner("warn",
+                                        t("{count} job(s) were cut off at the last start.",
+                                          count=len(data["interrupted"])),
                                         t("Nothing is half-switched. Each of them says how to go on."), look))
         if data["new"]:
             start = button(t("&Choose"), lambda: self.desk.go.emit("setup"), role="primary")

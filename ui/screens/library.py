@@ -47,7 +47,8 @@ class LibraryScreen(Screen):
         self._job: str | None = None
         self._judged = ""
         self._practice = button(t("&Make a practice bundle…"), self._make_practice, icon="practice",
-                                hint=t("Builds and signs a small bundle here, as the connected side would, to rehearse with."))
+                                hint=t("Builds and signs a small bundle here, as the connected side would, to "
+                                       "rehearse with."))
         self.actions.addWidget(self._practice)
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.tabBar().setDrawBase(False)
@@ -75,7 +76,8 @@ class LibraryScreen(Screen):
         self._library_pages = QStackedWidget()
         self._library_pages.addWidget(Page(Card("", EmptyState(
             "library", t("The library is empty"),
-            t("Plug in the drive that holds a bundle. Nothing is accepted before every byte was checked against a signature "
+            t("Plug in the drive that holds a bundle. Nothing is accepted before every byte was checked against a "
+              "signature "
               "of a key that this site trusts."),
             button(t("&Look on a drive"), lambda: self._tabs.setCurrentIndex(1), role="primary", icon="drive")))))
         full = Page(self._releases, self._release_card)
@@ -94,9 +96,11 @@ class LibraryScreen(Screen):
             return
         parts = Table([
             Column(t("Component"), lambda c: c.id, width=180), Column(t("Kind"), lambda c: c.type, width=100),
-            Column(t("Version"), lambda c: str(c.version), width=110), Column(t("Format"), lambda c: c.format, width=110),
+            Column(t("Version"), lambda c: str(c.version), width=110),
+            Column(t("Format"), lambda c: c.format, width=110),
             Column(t("Licence"), lambda c: str(c.license or "–")),
-            Column(t("Installed size"), lambda c: units.size(c.installed_bytes), number=True, width=120)], t("Components"))
+            Column(t("Installed size"), lambda c: units.size(c.installed_bytes), number=True, width=120)],
+                      t("Components"))
         parts.show_records(release.components)
         parts.fit_rows(6)
         self._remove = button(t("&Remove from the library…"), self._ask_remove, role="danger", icon="trash")
@@ -116,8 +120,10 @@ class LibraryScreen(Screen):
         release = self._releases.current()
         if release is not None:
             AskDialog(self, self.t, self.t("Remove {title}?", title=release.title),
-                      self.t("Its files are removed from this computer. What runs on servers goes on running."), self.t("&Remove"),
-                      lambda: self.act(lambda: self.engine.library.remove(release.release_id), lambda _r: self.refresh()),
+                      self.t("Its files are removed from this computer. What runs on servers goes on running."),
+                      self.t("&Remove"),
+                      lambda: self.act(lambda: self.engine.library.remove(release.release_id),
+                                       lambda _r: self.refresh()),
                       danger=True).open()
 
     # -- drives ---------------------------------------------------------------------------------------------------
@@ -134,9 +140,11 @@ class LibraryScreen(Screen):
         tools.addLayout(column(None, row(browse, again), gap=0))
         self._found = Table([
             Column(t("Bundle"), lambda f: f.told.get("title") or f.id),
-            Column(t("Parts here"), lambda f: t("{number} of {of}", number=f.volumes[0], of=f.volumes[1]), number=True, width=110,
+            Column(t("Parts here"), lambda f: t("{number} of {of}", number=f.volumes[0], of=f.volumes[1]), number=True,
+                   width=110,
                    sort=lambda f: f.volumes),
-            Column(t("Size"), lambda f: units.size(f.told["bytes"]), number=True, width=100, sort=lambda f: f.told["bytes"]),
+            Column(t("Size"), lambda f: units.size(f.told["bytes"]), number=True, width=100,
+                   sort=lambda f: f.told["bytes"]),
             Column(t("Signed by"), lambda f: _signers(f.told, t), width=190),
             Column(t("Folder"), lambda f: str(f.folders[0]), width=180),
         ], t("Bundles found"), key=lambda f: f.id)
@@ -144,7 +152,8 @@ class LibraryScreen(Screen):
         self._verify = button(t("&Verify"), self.verify, icon="check", hint=t("Checks every byte; changes nothing."))
         self._verify.setObjectName("verify")
         self._import = button(t("&Bring it in"), self.bring_in, role="primary", icon="library",
-                              hint=t("Checks every byte while copying it, then takes it into the library or refuses it."))
+                              hint=t("Checks every byte while copying it, then takes it into the library or "
+                                     "refuses it."))
         self._import.setObjectName("import")
         self._none = EmptyState("drive", t("No bundle here"),
                                 t("Plug in a drive and look again, or choose the folder that holds the bundle."),
@@ -227,9 +236,11 @@ class LibraryScreen(Screen):
                             (t("Files"), f"{told['files']:,}")]))
             parts = Table([
                 Column(t("Component"), lambda c: c["id"], width=180), Column(t("Kind"), lambda c: c["type"], width=100),
-                Column(t("Version"), lambda c: str(c["version"]), width=110), Column(t("Format"), lambda c: c["format"], width=110),
+                Column(t("Version"), lambda c: str(c["version"]), width=110),
+                Column(t("Format"), lambda c: c["format"], width=110),
                 Column(t("Licence"), lambda c: str(c["license"] or "–")),
-                Column(t("Installed size"), lambda c: units.size(c["installed_bytes"]), number=True, width=120)], t("Components"))
+                Column(t("Installed size"), lambda c: units.size(c["installed_bytes"]), number=True, width=120)],
+                          t("Components"))
             parts.show_records(told["components"])
             parts.fit_rows(6)
             card.add(parts)
@@ -247,7 +258,8 @@ class LibraryScreen(Screen):
 
     def _start(self, spec: Any, ended: Any) -> None:
         clear(self._result)
-        self._bar, self._numbers, self._phase = ProgressLine(), label("", "small"), ElidedLabel(self.t(spec.title), "strong")
+        self._bar, self._numbers, self._phase = ProgressLine(), label("", "small"), ElidedLabel(self.t(spec.title),
+                                                                                                "strong")
         self._stop = button(self.t("&Cancel"), self._cancel, icon="close")
         self._result.addWidget(Card("", row(self._phase, self._numbers, self._stop), self._bar))
         self._job, self._judged = "", self._found.current().id
@@ -328,7 +340,8 @@ class LibraryScreen(Screen):
     # -- practice -------------------------------------------------------------------------------------------------
 
     def _make_practice(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, self.t("Choose a folder to stand for the drive"), str(Path.home()))
+        path = QFileDialog.getExistingDirectory(self, self.t("Choose a folder to stand for the drive"),
+                                                str(Path.home()))
         if path:
             self.make_practice(path)
 
@@ -344,7 +357,9 @@ def _signers(told: dict[str, Any], say: Any) -> str:
 def _explained(verdict: str, say: Any) -> str:
     return say({
         "verified": N_("Every byte is what the signer signed, and this site trusts the signer."),
-        "failed": N_("Do not use this bundle: it is not what was signed, or it holds what is not allowed here. See the findings."),
-        "unverified": N_("It could not be decided whether this bundle is good; mostly because its signer is not trusted here. "
+        "failed": N_("Do not use this bundle: it is not what was signed, or it holds what is not allowed here. See "
+                     "the findings."),
+        "unverified": N_("It could not be decided whether this bundle is good; mostly because its signer is not "
+                         "trusted here. "
                          "It stays outside."),
     }.get(verdict, verdict))

@@ -42,7 +42,8 @@ class ProofScreen(Screen):
     """The audit log, its exports, and interrupted jobs."""
 
     id, icon = "proof", "proof"
-    title, lead = N_("Proof"), N_("What was done, by whom, with what, on which hardware; and the record that proves it.")
+    title, lead = N_("Proof"), N_("What was done, by whom, with what, on which hardware; and the record that "
+                                  "proves it.")
     kinds = frozenset({"audit", "jobs"})
 
     def build(self) -> None:
@@ -65,14 +66,16 @@ class ProofScreen(Screen):
 
     def _records_tab(self) -> QWidget:
         t = self.t
-        self._filter = QLineEdit(placeholderText=t("Filter by event, person, object, outcome…"), clearButtonEnabled=True)
+        self._filter = QLineEdit(placeholderText=t("Filter by event, person, object, outcome…"),
+                                 clearButtonEnabled=True)
         self._filter.setAccessibleName(t("Filter"))
         self._count = label("", "muted")
         self._records = Table([
             Column(t("No."), lambda r: str(r["seq"]), number=True, width=64, sort=lambda r: r["seq"]),
             Column(t("When"), lambda r: wording.when(r["ts"]), width=168),
             Column(t("Event"), lambda r: r["event"], width=150),
-            Column(t("Outcome"), lambda r: t(wording.outcome(r["outcome"])[1]), tone=lambda r: wording.outcome(r["outcome"])[0],
+            Column(t("Outcome"), lambda r: t(wording.outcome(r["outcome"])[1]),
+                   tone=lambda r: wording.outcome(r["outcome"])[0],
                    width=112),
             Column(t("By"), lambda r: str(r["actor"]["id"]), width=100),
             Column(t("Object"), lambda r: _object(r))], t("Audit records"), key=lambda r: r["seq"])
@@ -101,10 +104,12 @@ class ProofScreen(Screen):
         check.setObjectName("check-export")
         self._checked = column(gap=theme.M)
         page = Page(Card(t("Check an exported record"),
-                         label(t("Works for any export, of this site or another, such as one that an auditor brings back."), "muted",
+                         label(t("Works for any export, of this site or another, such as one that an auditor "
+                                 "brings back."), "muted",
                                wrap=True),
                          field(t("&Folder of the export"), holder(line)), field(t("&Key of the log"), self._key,
-                                                                              t("Get it from the site, not from the export.")),
+                                                                              t("Get it from the site, not from the "
+                                                                                "export.")),
                          row(None, check)), holder(self._checked), width=980)
         page.body.setContentsMargins(0, theme.L, 0, theme.XL)
         page.add(None)
@@ -130,11 +135,13 @@ class ProofScreen(Screen):
         self._filtered()
         self._show_jobs(data["interrupted"], data["open"])
         open_jobs = len(data["interrupted"])
-        self._tabs.setTabText(2, self.t("Interrupted jobs ({count})", count=open_jobs) if open_jobs else self.t("Interrupted jobs"))
+        self._tabs.setTabText(2, self.t("Interrupted jobs ({count})", count=open_jobs) if open_jobs
+                              else self.t("Interrupted jobs"))
 
     def _filtered(self) -> None:
         self._records.filter.look_for(self._filter.text())
-        self._count.setText(self.t("{shown} of {all} records", shown=self._records.filter.rowCount(), all=getattr(self, "_size", 0)))
+        self._count.setText(self.t("{shown} of {all} records", shown=self._records.filter.rowCount(),
+                                   all=getattr(self, "_size", 0)))
 
     def _show_record(self, record: dict[str, Any] | None) -> None:
         if record is not None:
@@ -157,11 +164,13 @@ class ProofScreen(Screen):
         card = Card("", row(label(heading, "heading"), Badge(tone, t(word)), None))
         card.add(label(t("{records} records in an unbroken chain.", records=document.get("records", 0))
                        if document["verdict"] == "verified" else
-                       t("The record is not whole or not what was signed. Change nothing, and tell the auditor."), wrap=True))
+                       t("The record is not whole or not what was signed. Change nothing, and tell the auditor."),
+                       wrap=True))
         findings = document.get("findings") or []
         if findings:
             table = Table([Column(t("Finding"), lambda f: f["code"], width=150, mono=True),
-                           Column(t("Record"), lambda f: str(f.get("record") or f.get("path") or "–"), number=True, width=90),
+                           Column(t("Record"), lambda f: str(f.get("record") or f.get("path") or "–"), number=True,
+                                  width=90),
                            Column(t("What it says"), lambda f: f["message"])], t("Findings"))
             table.show_records(findings)
             table.fit_rows(5)
@@ -169,7 +178,8 @@ class ProofScreen(Screen):
         return card
 
     def _choose_export(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, self.t("Choose the drive or folder for the export"), str(Path.home()))
+        path = QFileDialog.getExistingDirectory(self, self.t("Choose the drive or folder for the export"),
+                                                str(Path.home()))
         if path:
             self.export(path)
 
@@ -184,7 +194,8 @@ class ProofScreen(Screen):
         check = button(t("&Check it now"), lambda: self._check_now(folder))
         check.setObjectName("check-now")
         self._verdict.addWidget(Banner("ok", t("The record was exported to {folder}.", folder=folder),
-                                       t("Hand it over with the key of the log, which has to travel another way."), check,
+                                       t("Hand it over with the key of the log, which has to travel another way."),
+                                       check,
                                        icon_button("copy", t("Copy the key of the log"),
                                                    lambda: copy_text(self._key.text()))))
         self._folder.setText(folder)
@@ -208,7 +219,8 @@ class ProofScreen(Screen):
             self._checked.addWidget(Banner("fail", *wording.problem(problem, self.desk.lang)))
 
         self.act(lambda: tasks.check_export(folder, key),
-                 lambda document: self._checked.addWidget(self._verdict_card(document, str(shown(folder.name)))), failed)
+                 lambda document: self._checked.addWidget(self._verdict_card(document, str(shown(folder.name)))),
+                 failed)
 
     # -- interrupted jobs -----------------------------------------------------------------------------------------
 
@@ -216,20 +228,25 @@ class ProofScreen(Screen):
         t = self.t
         clear(self._jobs.body)
         for deployment in deployments:
-            go = button(t("To the &deployment"), lambda name=deployment["id"]: self._to_deployment(name), role="primary", icon="arrow")
-            self._jobs.add(Banner("warn", t("{deployment} was cut off while it was applied.", deployment=deployment["id"]),
+            go = button(t("To the &deployment"), lambda name=deployment["id"]: self._to_deployment(name),
+                        role="primary", icon="arrow")
+            self._jobs.add(Banner("warn",
+                                  t("{deployment} was cut off while it was applied.", deployment=deployment["id"]),
                                   t("Go on from the last finished step, or roll it back."), go))
         for job in jobs:
             self._jobs.add(self._job_card(job))
         if not jobs and not deployments:
             self._jobs.add(Card("", EmptyState("check", t("Nothing was cut off"),
-                                               t("When Sealift is killed in the middle of a job, the next start says so here."))))
+                                               t("When Sealift is killed in the middle of a job, the next start says "
+                                                 "so here."))))
         self._jobs.add(None)
 
     def _job_card(self, job: dict[str, Any]) -> QWidget:
         t = self.t
-        away = button(t("&Dismiss"), lambda: self.act(lambda: self.engine.jobs.dismiss(job["id"]), lambda _r: self.refresh()))
-        return Card("", row(label(wording.job_title(job["title"], t), "heading"), Badge("warn", t("Interrupted")), None, away),
+        away = button(t("&Dismiss"),
+                      lambda: self.act(lambda: self.engine.jobs.dismiss(job["id"]), lambda _r: self.refresh()))
+        return Card("", row(label(wording.job_title(job["title"], t), "heading"), Badge("warn", t("Interrupted")), None,
+                            away),
                     label(t(wording.HOW_TO_GO_ON.get(job["kind"].split(".")[0], N_(
                         "Start it again: what was finished is found and not done twice."))), "muted", wrap=True),
                     facts([(t("Begun"), wording.when(job["submitted_at"])), (t("By"), job["actor"]),

@@ -60,7 +60,8 @@ class ReadinessScreen(Screen):
         self._results: list[Any] = []
         self._pages = QStackedWidget()
         self._pages.addWidget(Page(Card("", EmptyState(
-            "readiness", t("No server to ask about"), t("Add servers, confirm their host keys, and ask them what they are."),
+            "readiness", t("No server to ask about"),
+            t("Add servers, confirm their host keys, and ask them what they are."),
             button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary", icon="arrow")))))
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.addTab(self._fit_tab(), t("Does it fit?"))
@@ -109,11 +110,13 @@ class ReadinessScreen(Screen):
         self._filter.setAccessibleName(t("Filter"))
         self._counts = holder(row(None))
         self._checks = Table([
-            Column(t("Verdict"), lambda c: t(wording.VERDICTS[c.verdict][1]), tone=lambda c: wording.VERDICTS[c.verdict][0],
+            Column(t("Verdict"), lambda c: t(wording.VERDICTS[c.verdict][1]),
+                   tone=lambda c: wording.VERDICTS[c.verdict][0],
                    sort=lambda c: ORDER[c.verdict], width=110),
             Column(t("Server"), lambda c: c.server, width=140),
             Column(t("Check"), lambda c: t(c.title), width=220),
-            Column(t("Reason"), lambda c: wording.reason(c, self.desk.lang))], t("Checks"), key=lambda c: (c.server, c.check))
+            Column(t("Reason"), lambda c: wording.reason(c, self.desk.lang))], t("Checks"),
+                             key=lambda c: (c.server, c.check))
         self._filter.textChanged.connect(self._checks.filter.look_for)
         self._checks.chosen.connect(self._show_check)
         self._remedy = column(gap=theme.XS)
@@ -169,7 +172,8 @@ class ReadinessScreen(Screen):
 
     def _fit_hint(self) -> None:
         self._fits.add(Card("", EmptyState("device", self.t("Does it fit?"), self.t(
-            "Choose a model, how long its context is to be and how many requests it is to answer at the same time, then check."))))
+            "Choose a model, how long its context is to be and how many requests it is to answer at the same time, "
+            "then check."))))
         self._fits.add(None)
 
     def _nothing_yet(self) -> None:
@@ -217,10 +221,12 @@ class ReadinessScreen(Screen):
         names = ", ".join(entry.servers)
         if entry.answer is None:
             return Card("", row(ElidedLabel(names, "heading"), Badge("unknown", t("Not known"))),
-                        label(t("No device of this server is in the catalog, so the fit cannot be worked out."), wrap=True))
+                        label(t("No device of this server is in the catalog, so the fit cannot be worked out."),
+                              wrap=True))
         fit = entry.answer
         tone, word = wording.FIT_VERDICTS[fit["verdict"]]
-        card = Card("", row(ElidedLabel(f"{names} · {entry.count} × {entry.accelerator}", "heading"), Badge(tone, t(word))))
+        card = Card("", row(ElidedLabel(f"{names} · {entry.count} × {entry.accelerator}", "heading"),
+                            Badge(tone, t(word))))
         per = fit.get("per_device") or {}
         if per.get("usable_bytes"):
             slices = tuple(Slice(t(caption), per.get(key) or 0, colour) for caption, key, colour in (
@@ -280,7 +286,9 @@ class ReadinessScreen(Screen):
         for fact_id, evidence in found.items():
             self._facts_box.addItem(fact_id, evidence)
         if not found:
-            self._evidence.show_text("", self.t("This check rests on no command: it compares what was asked with the catalog."))
+            self._evidence.show_text("",
+                                     self.t("This check rests on no command: it compares what was asked with the "
+                                            "catalog."))
 
     def _show_fact(self, _place: int) -> None:
         if self._facts_box.currentData() is not None:

@@ -20,6 +20,8 @@ def figures(engine: Any) -> list[tuple[str, str, str]]:
     devices = [device for one in taken if one is not None and one.reached for device in one.devices]
     bad = sum(device.health in ("fail", "warning") for device in devices)
     serving = sum(server["state"] == "serving" for one in engine.deployments.list() for server in one["servers"])
-    return [("library", N_("Releases"), f"{len(engine.library.list()):,}"), ("servers", N_("Servers"), f"{len(servers):,}"),
-            ("device", N_("Devices to look at") if bad else N_("Devices"), f"{bad:,} / {len(devices):,}" if bad else f"{len(devices):,}"),
+    return [("library", N_("Releases"), f"{len(engine.library.list()):,}"),
+            ("servers", N_("Servers"), f"{len(servers):,}"),
+            ("device", N_("Devices to look at") if bad else N_("Devices"),
+             f"{bad:,} / {len(devices):,}" if bad else f"{len(devices):,}"),
             ("deploy", N_("Services"), f"{serving:,}"), ("proof", N_("Audit records"), f"{engine.audit.size:,}")]

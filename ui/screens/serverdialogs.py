@@ -19,7 +19,8 @@ from ui.widgets.dialogs import Dialog, FingerprintDialog, error_parts
 from ui.widgets.table import Table
 
 AUTHS = (("agent", N_("Key from the agent")), ("key", N_("Key file")), ("password", N_("Password")))
-SUDOS = (("none", N_("None needed")), ("nopasswd", N_("sudo without a password")), ("password", N_("sudo with a password")))
+SUDOS = (("none", N_("None needed")), ("nopasswd", N_("sudo without a password")),
+         ("password", N_("sudo with a password")))
 
 
 def combo(choices: tuple[tuple[str, str], ...], say: Any, current: str | None = None) -> QComboBox:
@@ -46,7 +47,8 @@ class AddServerDialog(Dialog):
         self.identity, self.jump, self.group = QLineEdit(), QLineEdit(), QLineEdit()
         self.labels, self.store = QLineEdit(), QLineEdit(ServerRecord.store)
         self._wrong = column()
-        super().__init__(parent, t("Add a server"), label(t("Add a server"), "heading"), self._grid(t), self._wrong, width=620)
+        super().__init__(parent, t("Add a server"), label(t("Add a server"), "heading"), self._grid(t), self._wrong,
+                         width=620)
         self.add_button(t("&Cancel"), self.reject)
         self.add_button(t("&Add server"), self._add, primary=True).setObjectName("confirm")
         self.auth.currentIndexChanged.connect(self._auth_changed)
@@ -90,14 +92,16 @@ class AddServerDialog(Dialog):
     def record(self) -> ServerRecord:
         """What the form says."""
         words = lambda box: tuple(box.text().replace(",", " ").split())  # noqa: E731 - a name for a one-line idea
-        return ServerRecord(self.name.text().strip(), self.address.text().strip(), self.port.value(), self.user.text().strip(),
+        return ServerRecord(self.name.text().strip(), self.address.text().strip(), self.port.value(),
+                            self.user.text().strip(),
                             self.identity.text().strip() or None if self.auth.currentData() == "key" else None,
                             self.auth.currentData(), self.sudo.currentData(), words(self.jump), words(self.labels),
                             self.group.text().strip(), self.store.text().strip() or ServerRecord.store)
 
     def _add(self) -> None:
         record = self.record()
-        self._desk.read(self, lambda: self._desk.engine.servers.add(record), lambda _r: self._added(record.name), self._refused)
+        self._desk.read(self, lambda: self._desk.engine.servers.add(record), lambda _r: self._added(record.name),
+                        self._refused)
 
     def _added(self, name: str) -> None:
         self.accept()
@@ -178,6 +182,7 @@ def confirm_host_key(parent: QWidget, desk: Desk, name: str, then: Any = None) -
             t("Compare this fingerprint with one that you got another way, such as from the server's own console "
               "(ssh-keygen -l) or from its administrator."), key.fingerprint,
             [(t("Server"), f"{record.address}:{record.port}"), (t("Key type"), key.type)],
-            lambda: desk.read(parent, lambda: servers.trust(name, key.fingerprint), lambda _k: then and then()), changed).open()
+            lambda: desk.read(parent, lambda: servers.trust(name, key.fingerprint), lambda _k: then and then()),
+            changed).open()
 
     desk.read(parent, lambda: (servers.offered_key(name), servers.get(name)), offered)

@@ -29,7 +29,8 @@ from ui.widgets.basic import Banner, Card, EmptyState, Page, button, clear, colu
 from ui.widgets.dialogs import AskDialog, Dialog, FingerprintDialog, error_parts
 from ui.widgets.table import Table
 
-PARTS = (("site", N_("Name and place"), "home"), ("accounts", N_("Accounts"), "user"), ("keys", N_("Trusted keys"), "key"),
+PARTS = (("site", N_("Name and place"), "home"), ("accounts", N_("Accounts"), "user"),
+         ("keys", N_("Trusted keys"), "key"),
          ("policy", N_("Approval policy"), "proof"))
 
 
@@ -56,10 +57,12 @@ class SetupScreen(Screen):
         practice = button(t("Open a &practice site"), self.open_practice, icon="practice")
         practice.setObjectName("open-practice")
         one = Card("", EmptyState("setup", t("Set up this site"),
-                                  t("Name, place, accounts, trusted keys and approval policy, in five minutes. Nothing leaves this "
+                                  t("Name, place, accounts, trusted keys and approval policy, in five minutes. "
+                                    "Nothing leaves this "
                                     "computer."), real))
         other = Card("", EmptyState("practice", t("Or rehearse first"),
-                                    t("A practice site has simulated servers inside this desktop, so that the whole job can be "
+                                    t("A practice site has simulated servers inside this desktop, so that the whole "
+                                      "job can be "
                                       "rehearsed without hardware."), practice))
         choices = row(gap=theme.L)
         choices.addWidget(one, 1)
@@ -191,7 +194,8 @@ class SitePart(_Part):
         grid.setVerticalSpacing(theme.M)
         grid.addLayout(field(t("&Name of the site"), self.name), 0, 0, 1, 2)
         grid.addLayout(field(t("&Jurisdiction"), self.jurisdiction), 1, 0)
-        grid.addLayout(field(t("Data &classification"), self.classification, t("The highest that prompts and answers may have.")),
+        grid.addLayout(field(t("Data &classification"), self.classification,
+                             t("The highest that prompts and answers may have.")),
                        1, 1)
         self._trouble = column()
         self.save = button(t("&Save and go on"), self._save, role="primary", icon="arrow")
@@ -234,7 +238,8 @@ class AccountsPart(_Part):
 
     def __init__(self, screen: SetupScreen):
         super().__init__(screen, N_("Accounts"), N_(
-            "Without accounts, whoever is logged in to this desktop may do everything. With accounts, each person has roles, and a "
+            "Without accounts, whoever is logged in to this desktop may do everything. With accounts, each person has "
+            "roles, and a "
             "second person can be asked to approve. The first account is an administrator."))
         t = self.t
         self.table = Table([
@@ -246,7 +251,8 @@ class AccountsPart(_Part):
         self._add = button(t("&Add an account…"), self._ask, icon="plus")
         self._add.setObjectName("add-account")
         self._disable = button(t("&Disable…"), self._ask_disable, role="danger")
-        self.table.chosen.connect(lambda account: self._disable.setEnabled(account is not None and not account.disabled))
+        self.table.chosen.connect(lambda account: self._disable.setEnabled(account is not None
+                                                                           and not account.disabled))
         self.card.add(self._none)
         self.card.add(self.table)
         self.card.add(row(self._add, self._disable, None))
@@ -271,7 +277,8 @@ class AccountsPart(_Part):
         if account is not None:
             AskDialog(self, self.t, self.t("Disable {name}?", name=account.name),
                       self.t("This person can log in no more. What they did stays on record."), self.t("&Disable"),
-                      lambda: self.screen.act(lambda: self.engine.accounts.disable(account.name), lambda _r: self.screen.refresh()),
+                      lambda: self.screen.act(lambda: self.engine.accounts.disable(account.name),
+                                              lambda _r: self.screen.refresh()),
                       danger=True).open()
 
 
@@ -347,7 +354,8 @@ class KeysPart(_Part):
 
     def __init__(self, screen: SetupScreen):
         super().__init__(screen, N_("Trusted keys"), N_(
-            "A bundle is accepted only when a key of this list signed it. Compare each key's fingerprint with one that reached you "
+            "A bundle is accepted only when a key of this list signed it. Compare each key's fingerprint with one "
+            "that reached you "
             "another way: on paper, or read aloud."))
         t = self.t
         self.table = Table([
@@ -387,15 +395,18 @@ class KeysPart(_Part):
             name = QLineEdit(Path(path).stem)
             dialog = FingerprintDialog(
                 self, t, t("Trust this key?"),
-                t("Bundles that this key signed will be accepted here. Compare the fingerprint first."), key.fingerprint,
-                [(t("File"), path), (t("Kind"), key.alg)], lambda: self._trust(path, name.text().strip(), key.fingerprint))
+                t("Bundles that this key signed will be accepted here. Compare the fingerprint first."),
+                key.fingerprint,
+                [(t("File"), path), (t("Kind"), key.alg)],
+                lambda: self._trust(path, name.text().strip(), key.fingerprint))
             dialog.body.insertLayout(2, field(t("&Holder of the key"), name))
             dialog.open()
 
         self.screen.act(lambda: tasks.public_key(Path(path)), read)
 
     def _trust(self, path: str, name: str, fingerprint: str) -> None:
-        self.screen.act(lambda: tasks.trust_key(self.engine, Path(path), name, fingerprint), lambda _r: self.screen.refresh())
+        self.screen.act(lambda: tasks.trust_key(self.engine, Path(path), name, fingerprint),
+                        lambda _r: self.screen.refresh())
 
     def _ask_revoke(self) -> None:
         t, key = self.t, self.table.current()
@@ -404,7 +415,8 @@ class KeysPart(_Part):
         reason = QLineEdit()
         dialog = Dialog(self, t("Revoke the key of {name}?", name=key.holder),
                         label(t("Revoke the key of {name}?", name=key.holder), "heading", wrap=True),
-                        label(t("Bundles of this key are refused from now on. What is in the library stays. This cannot be undone."),
+                        label(t("Bundles of this key are refused from now on. What is in the library stays. This "
+                                "cannot be undone."),
                               wrap=True), field(t("&Why"), reason))
         dialog.add_button(t("&Cancel"), dialog.reject)
         confirm = dialog.add_button(t("&Revoke"), dialog.accept, danger=True)
@@ -428,8 +440,9 @@ class PolicyPart(_Part):
     part = "policy"
 
     def __init__(self, screen: SetupScreen):
-        super().__init__(screen, N_("Approval policy"), N_("What this site asks for before something is trusted, brought in or "
-                                                           "deployed."))
+        super().__init__(screen, N_("Approval policy"),
+                         N_("What this site asks for before something is trusted, brought in or "
+                            "deployed."))
         t = self.t
         self.two_person = QCheckBox(t("A &second person must approve deployments, imports and trust"))
         self.relay = QCheckBox(t("Servers may &hand files on to each other"))
@@ -440,7 +453,8 @@ class PolicyPart(_Part):
         degree = field(t("Files on a server count as &verified when"), self.degree)
         narrow = holder(degree)
         narrow.setMaximumWidth(520)
-        for part in (self.two_person, label(t("Needs at least two accounts, one of them with the role approver."), "small"),
+        for part in (self.two_person,
+                     label(t("Needs at least two accounts, one of them with the role approver."), "small"),
                      self.relay, narrow, self._trouble, row(None, self.save)):
             self.card.add(part)
         self.next_button(t("&To the overview"))

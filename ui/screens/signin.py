@@ -21,8 +21,9 @@ class SignInDialog(Dialog):
         self._desk, self._then = desk, then
         self.name, self.password = QLineEdit(), QLineEdit(echoMode=QLineEdit.EchoMode.Password)
         self._wrong = column()
-        super().__init__(parent, t("Log in"), row(picture("user", theme.palette().accent, 24), label(t("Log in"), "heading"), None,
-                                                  gap=theme.M),
+        super().__init__(parent, t("Log in"),
+                         row(picture("user", theme.palette().accent, 24), label(t("Log in"), "heading"), None,
+                             gap=theme.M),
                          label(t("This site has accounts. What you do is recorded under your name."), wrap=True),
                          field(t("&Name"), self.name), field(t("&Password"), self.password), self._wrong, width=440)
         self.add_button(t("&Cancel"), self.reject)

@@ -109,7 +109,8 @@ class SiteScreen(Screen):
         t = self.t
         return Page(EmptyState(
             "servers", t("No servers yet"),
-            t("Add the servers that will run models. Or start the practice servers: they live inside this desktop and need no "
+            t("Add the servers that will run models. Or start the practice servers: they live inside this desktop and "
+              "need no "
               "hardware."),
             button(t("&Start the practice servers"), self.start_practice, icon="practice"),
             button(t("Add a &server"), self.add_by_form, role="primary", icon="plus")))
@@ -208,7 +209,8 @@ class SiteScreen(Screen):
     @staticmethod
     def _text_of(view: ServerView) -> str:
         record = view.record
-        return f"{record.name} {record.address} {record.group} {' '.join(record.labels)} {device_summary(view.devices)}".casefold()
+        words = (record.name, record.address, record.group, *record.labels, device_summary(view.devices))
+        return " ".join(words).casefold()
 
     def _card(self, view: ServerView) -> ServerCard:
         tone, word = wording.SERVER_STATES[view.state]
@@ -265,9 +267,11 @@ class SiteScreen(Screen):
     def remove(self, name: str) -> None:
         """Take a server out of the site, after asking."""
         AskDialog(self, self.t, self.t("Remove {server}?", server=name),
-                  self.t("Its entry, its trusted host key and its inventories are removed here. Nothing changes on the server "
+                  self.t("Its entry, its trusted host key and its inventories are removed here. Nothing changes on "
+                         "the server "
                          "itself. The audit log keeps what was done."), self.t("&Remove"),
-                  lambda: self.act(lambda: self.engine.servers.remove(name), lambda _r: self.refresh()), danger=True).open()
+                  lambda: self.act(lambda: self.engine.servers.remove(name), lambda _r: self.refresh()),
+                  danger=True).open()
 
 
 def _total(devices: tuple[Any, ...]) -> int | None:
@@ -294,7 +298,8 @@ class Details(Card):
                                     tone=lambda f: wording.FACT_TONES.get(f.state))], t("Facts"), key=lambda f: f.id)
         self._facts.chosen.connect(lambda fact: self._evidence.show_evidence(_evidence_of(fact)))
         self._evidence, self._device_facts = EvidencePane(t), EvidencePane(t)
-        for name, upper, lower in ((t("Devices"), self._devices, self._device_facts), (t("Facts"), self._facts, self._evidence)):
+        for name, upper, lower in ((t("Devices"), self._devices, self._device_facts),
+                                   (t("Facts"), self._facts, self._evidence)):
             split = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False)
             split.addWidget(upper)
             split.addWidget(lower)
@@ -309,7 +314,8 @@ class Details(Card):
     def _device_columns(self) -> list[Column]:
         t = self.t
         return [Column("#", lambda d: str(d.index), number=True, width=56, sort=lambda d: d.index),
-                Column(t("Health"), lambda d: t(wording.HEALTH[d.health][1]), tone=lambda d: wording.HEALTH[d.health][0],
+                Column(t("Health"), lambda d: t(wording.HEALTH[d.health][1]),
+                       tone=lambda d: wording.HEALTH[d.health][0],
                        width=116),
                 Column(t("Device"), lambda d: d.name),
                 Column(t("Memory"), lambda d: units.size(d.memory_total_bytes), number=True, width=88,
@@ -364,7 +370,8 @@ class Details(Card):
 
     def _device_chosen(self, device: Any) -> None:
         if device is not None:
-            self._device_facts.show_text(self.t("Device {index}", index=device.index), wording.device_text(device, self.t))
+            self._device_facts.show_text(self.t("Device {index}", index=device.index),
+                                         wording.device_text(device, self.t))
 
 
 def _evidence_of(fact: Any) -> dict[str, Any] | None:

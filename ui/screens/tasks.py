@@ -22,13 +22,15 @@ def changing(spec: JobSpec, *things: Thing) -> JobSpec:
 
 def inventory(engine: Any, say: Say, names: tuple[str, ...]) -> JobSpec:
     """Ask servers what they are."""
-    return changing(JobSpec("inventory", say("Ask the servers"), lambda ctx: engine.inventory.refresh(ctx, list(names)), names),
+    return changing(JobSpec("inventory", say("Ask the servers"), lambda ctx: engine.inventory.refresh(ctx, list(names)),
+                            names),
                     "servers")
 
 
 def practice_up(engine: Any, say: Say) -> JobSpec:
     """Start the practice servers and enter them into the book."""
-    return changing(JobSpec("practice.up", say("Start the practice servers"), lambda ctx: engine.practice.up()), "servers")
+    return changing(JobSpec("practice.up", say("Start the practice servers"), lambda ctx: engine.practice.up()),
+                    "servers")
 
 
 def practice_site(engine: Any, say: Say) -> JobSpec:
@@ -64,10 +66,11 @@ def _serves(book: Any, release: Any) -> bool:
 
 
 def plan_state(engine: Any, plan: Any) -> str:
-    """What may be done with a plan now: ``planned``, ``approved``, ``free`` (needs no approval), ``interrupted``, ``applied``."""
+    """What may be done with a plan now: planned, approved, free (of approval), interrupted or applied."""
     for deployment in engine.deployments.list():
         if deployment["plan_id"] == plan.id:
-            cut_off = any(s["state"] in ("applying", "interrupted", "waiting", "unreachable") for s in deployment["servers"])
+            cut_off = any(s["state"] in ("applying", "interrupted", "waiting", "unreachable")
+                          for s in deployment["servers"])
             return "interrupted" if cut_off else "applied"
     if engine.approvals.granted("deploy", plan.digest) is not None:
         return "approved"
@@ -101,7 +104,7 @@ def check_export(folder: Path, key: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FoundBundle:
-    """A bundle as it lies on one or more drives: its volumes' folders, and what it says of itself before it is verified."""
+    """A bundle on one or more drives: its volumes' folders, and what it says of itself before it is verified."""
 
     folders: tuple[Path, ...]
     told: dict[str, Any]

@@ -45,7 +45,8 @@ OUTCOMES = {"verified": ("ok", N_("Verified")), "done": ("ok", N_("Done")), "suc
             "applying": ("info", N_("Being applied")), "active": ("ok", N_("In service")),
             "serving": ("ok", N_("In service")), "waiting": ("muted", N_("Waiting")),
             "superseded": ("muted", N_("Superseded")), "pass": ("ok", N_("Pass")),
-            "fail": ("fail", N_("Fail")), "reached": ("ok", N_("Reached")), "skipped": ("muted", N_("Skipped")), "unknown": ("unknown", N_("Unknown"))}
+            "fail": ("fail", N_("Fail")), "reached": ("ok", N_("Reached")), "skipped": ("muted", N_("Skipped")),
+            "unknown": ("unknown", N_("Unknown"))}
 """Outcomes of a server's part of a job, of an audit record, and states of a deployment."""
 
 
@@ -58,7 +59,8 @@ ROLES = {"viewer": N_("Viewer"), "operator": N_("Operator"), "approver": N_("App
 DEGREES = (("received", N_("they were hashed on arrival")), ("stored", N_("they were read back from the file")),
            ("media", N_("they were read back from the disk itself")))
 
-PLAN_STATES = {"free": ("info", N_("Needs no approval")), "planned": ("info", N_("To be approved")), "approved": ("ok", N_("Approved")),
+PLAN_STATES = {"free": ("info", N_("Needs no approval")), "planned": ("info", N_("To be approved")),
+               "approved": ("ok", N_("Approved")),
                "applied": ("muted", N_("Applied")), "interrupted": ("warn", N_("Interrupted"))}
 
 
@@ -106,7 +108,8 @@ def fact_answer(fact: Any, say: Callable[..., str]) -> str:
     """A fact's answer in one line; the four kinds of answer stay different."""
     if fact.state == "value":
         return short(fact.value)
-    words = {"empty": N_("Nothing to report"), "absent": N_("The tool is not there"), "unreadable": N_("Could not be read")}
+    words = {"empty": N_("Nothing to report"), "absent": N_("The tool is not there"),
+             "unreadable": N_("Could not be read")}
     said = say(words.get(fact.state, fact.state))
     return f"{said}: {fact.reason}" if getattr(fact, "reason", None) else said
 
@@ -114,7 +117,8 @@ def fact_answer(fact: Any, say: Callable[..., str]) -> str:
 def short(value: Any) -> str:
     """A parsed value in one line."""
     if is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) not in (None, "", (), [])}
+        value = {f.name: getattr(value, f.name) for f in fields(value)
+                 if getattr(value, f.name) not in (None, "", (), [])}
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {short(part)}" for key, part in value.items() if part not in (None, "", (), [], {}))
     if isinstance(value, (list, tuple, set, frozenset)):

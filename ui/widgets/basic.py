@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Callable
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QGuiApplication, QIcon, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -77,21 +77,66 @@ def holder(layout: QLayout, role: str | None = None) -> QWidget:
 
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, selectable: bool = False) -> QLabel:
     """Plain text in a role of the theme."""
-    made = QLabel()
+    made = WrapLabel() if wrap else QLabel()
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setText(text)
     if role:
         made.setProperty("role", role)
-    if wrap:
-        made.setWordWrap(True)
-        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        policy.setHeightForWidth(True)
-        made.setSizePolicy(policy)
     if selectable:
         made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse
                                      | Qt.TextInteractionFlag.TextSelectableByKeyboard)
         made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return made
+
+
+class WrapLabel(QLabel):
+    """Text over several lines that is as high as its lines at the width it was given.
+
+    Nested layouts lose count of height for width, which cuts lines off or leaves gaps; so the height is set here,
+    whenever width, text or font change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def hasHeightForWidth(self) -> bool:
+        """No: see the class."""
+        return False
+
+    def sizeHint(self) -> QSize:
+        """As wide as one line, within reason."""
+        wide = self.fontMetrics().horizontalAdvance(self.text().split("\n", 1)[0]) + 2
+        return QSize(min(wide, 420), self._needed(self.width()))
+
+    def minimumSizeHint(self) -> QSize:
+        """Narrow."""
+        return QSize(min(72, self.sizeHint().width()), self._needed(self.width()))
+
+    def setText(self, text: str) -> None:
+        """Show ``text``."""
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Qt's."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Qt's."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _needed(self, width: int) -> int:
+        return max(self.heightForWidth(max(width, 72)), self.fontMetrics().height())
+
+    def _fit(self) -> None:
+        height = self._needed(self.width())
+        if height != self.minimumHeight() or height != self.maximumHeight():
+            self.setFixedHeight(height)
 
 
 class ElidedLabel(QLabel):
@@ -158,7 +203,8 @@ def button(text: str, click: Callable[[], object] | None = None, *, role: str | 
         made.setProperty("role", role)
     if icon:
         shades = theme.palette()
-        colour = {"primary": shades.on_accent, "quiet": shades.accent, "danger": shades.fail}.get(role or "", shades.text)
+        colour = {"primary": shades.on_accent, "quiet": shades.accent, "danger": shades.fail}.get(role or "",
+                                                                                                  shades.text)
         made.setIcon(icons.icon(icon, colour, shades.border_strong, 16))
         made.setIconSize(QSize(16, 16))
     if hint:

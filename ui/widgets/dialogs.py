@@ -49,7 +49,8 @@ def error_parts(problem: Any, lang: str) -> tuple[str, str, str]:
         if kind is not None:
             problem = kind(**(problem.get("details") or {}))
             return problem.message(lang), problem.remedy(lang), problem.code
-        return str(shown(str(problem.get("message", "")))), str(shown(str(problem.get("remedy", "")))), problem.get("code", "")
+        return str(shown(str(problem.get("message", "")))), str(shown(str(problem.get("remedy",
+                                                                                      "")))), problem.get("code", "")
     bug = INTERNAL(what=type(problem).__name__)
     return bug.message(lang), bug.remedy(lang), bug.code
 

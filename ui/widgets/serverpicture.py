@@ -118,7 +118,8 @@ class ServerPicture(QAbstractScrollArea):
                 self._draw_card(painter, card, where, chosen)
         painter.end()
 
-    def _draw_card(self, painter: QPainter, card: ServerCard, where: QRect, chosen: tuple[int, int | None] | None) -> None:
+    def _draw_card(self, painter: QPainter, card: ServerCard, where: QRect,
+                   chosen: tuple[int, int | None] | None) -> None:
         shades = theme.palette()
         edge = QPen(QColor(shades.accent if chosen else shades.border), 2 if chosen else 1)
         painter.setPen(edge)
@@ -146,8 +147,10 @@ class ServerPicture(QAbstractScrollArea):
         painter.setFont(theme.font(9, bold=True))
         width = painter.fontMetrics().horizontalAdvance(card.word)
         painter.setPen(colour)
-        painter.drawText(QRect(area.right() - width, area.top(), width + 1, 20), int(Qt.AlignmentFlag.AlignVCenter), card.word)
-        icons.draw(painter, icons.TONE_ICONS[card.tone], colour, QRectF(area.right() - width - 19, area.top() + 3, 14, 14))
+        painter.drawText(QRect(area.right() - width, area.top(), width + 1, 20), int(Qt.AlignmentFlag.AlignVCenter),
+                         card.word)
+        icons.draw(painter, icons.TONE_ICONS[card.tone], colour,
+                   QRectF(area.right() - width - 19, area.top() + 3, 14, 14))
         return width + 20
 
     def _draw_tile(self, painter: QPainter, tile: Tile, where: QRect, chosen: bool) -> None:
@@ -171,7 +174,8 @@ class ServerPicture(QAbstractScrollArea):
         painter.setPen(QColor(shades.text))
         painter.setFont(theme.font(9, bold=True))
         painter.drawText(where.adjusted(0, 2, 0, -22), int(Qt.AlignmentFlag.AlignCenter), str(tile.index))
-        icons.draw(painter, icons.TONE_ICONS[tile.tone], colour, QRectF(where.center().x() - 6.5, where.bottom() - 19, 14, 14))
+        icons.draw(painter, icons.TONE_ICONS[tile.tone], colour,
+                   QRectF(where.center().x() - 6.5, where.bottom() - 19, 14, 14))
 
     @staticmethod
     def _tile_places(card: ServerCard, where: QRect) -> list[QRect]:

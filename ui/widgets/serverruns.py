@@ -35,7 +35,9 @@ class ServerRuns(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.S)
         layout.addLayout(self._grid)
-        layout.addWidget(line())
+        self._rule = line()
+        self._rule.hide()
+        layout.addWidget(self._rule)
         layout.addWidget(self._notes)
 
     def expect(self, names: tuple[str, ...]) -> None:
@@ -51,6 +53,7 @@ class ServerRuns(QWidget):
                  else f"{note.server}: {self._say(note.text, **note.params)}" for note in list(job.notes)[-4:]]
         self._notes.setText("\n".join(notes))
         self._notes.setVisible(bool(notes))
+        self._rule.setVisible(bool(notes))
 
     def _row(self, name: str) -> _Row:
         if name not in self._rows:
@@ -83,7 +86,8 @@ class _Row:
         if over:
             self._badge.show_status("muted", self._say(N_("Stopped")))
         else:
-            self._badge.show_status("info" if started else "muted", self._say(N_("Running") if started else N_("Waiting")))
-        self._phase.setText(self._say(part.phase) if part.phase else "")
-        self._bar.show_part(part.gauge.part if part.gauge.unit else 0.0)
+            self._badge.show_status("info" if started else "muted",
+                                    self._say(N_("Running") if started else N_("Waiting")))
+        self._phase.setText(self._say(part.phase) if part.phase and not over else "")
+        self._bar.show_part(part.gauge.part if part.gauge.unit or started and not over else 0.0, "accent")
         self._numbers.setText(amount(part.gauge, self._say))

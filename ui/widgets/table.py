@@ -46,7 +46,8 @@ class _Cell(QStyledItemDelegate):
                          option.fontMetrics.elidedText(text, Qt.TextElideMode.ElideRight, area.width()))
         painter.restore()
 
-    def helpEvent(self, event: QHelpEvent, view: QAbstractItemView, option: QStyleOptionViewItem, index: QModelIndex) -> bool:
+    def helpEvent(self, event: QHelpEvent, view: QAbstractItemView, option: QStyleOptionViewItem,
+                  index: QModelIndex) -> bool:
         """Qt's; shows a cell in full when it does not fit."""
         if event.type() != QEvent.Type.ToolTip:
             return super().helpEvent(event, view, option, index)

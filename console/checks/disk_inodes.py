@@ -1,0 +1,26 @@
+"""Whether the file system can still name new files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from console.checks.check import Site, Verdict, check
+from console.checks.disk_space import mount_of
+from console.i18n import N_
+
+FEW = 10_000
+
+
+@check("disk.inodes", title=N_("Free inodes"), needs=("disk.inodes",), source="derived: a release holds at most 200,000 files, usually under 1,000")
+def disk_inodes(facts: Mapping[str, Any], site: Site) -> Verdict:
+    mount = mount_of(site.plan.store, facts["disk.inodes"])
+    if mount is None:
+        return Verdict("unknown", N_("The file system of {store} is not in the server's list."), {"store": site.plan.store},
+                       N_("Set the server's store to a folder on a data disk."))
+    told = {"mount": mount["mount"], "free": mount["inodes_free"]}
+    if not mount["inodes"]:
+        return Verdict("pass", N_("{mount} makes inodes as they are needed."), told)
+    if mount["inodes_free"] < FEW:
+        return Verdict("fail", N_("Only {free} inodes are free on {mount}."), told, N_("Remove small files there, or use another disk."))
+    return Verdict("pass", N_("{free} inodes are free on {mount}."), told)
