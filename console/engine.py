@@ -100,8 +100,9 @@ class Engine:
         try:
             self.accounts.check(self.actor, self._authenticated, roles)
         except DeniedError as refusal:
-            self.audit.append("auth.refused", outcome="denied", obj={"kind": "role", "id": ",".join(roles), "digest": None},
-                              reason=refusal.code)
+            self.audit.append(
+                "auth.refused", outcome="denied", obj={"kind": "role", "id": ",".join(roles), "digest": None}, reason=refusal.code
+            )
             raise
 
     @contextlib.contextmanager

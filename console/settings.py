@@ -17,10 +17,13 @@ from console.errors import InputError, code
 from console.i18n import N_
 from console.store.database import Store
 
-UNKNOWN = code("settings.unknown", InputError, N_("There is no setting {key}."),
-               N_("`sealift settings list` names all settings."))
-BAD_VALUE = code("settings.bad-value", InputError, N_("{value} is not a value for {key}: {reason}."),
-                 N_("`sealift settings list` explains each setting."))
+UNKNOWN = code("settings.unknown", InputError, N_("There is no setting {key}."), N_("`sealift settings list` names all settings."))
+BAD_VALUE = code(
+    "settings.bad-value",
+    InputError,
+    N_("{value} is not a value for {key}: {reason}."),
+    N_("`sealift settings list` explains each setting."),
+)
 
 
 def _choice(*words: str) -> Callable[[str], str]:
@@ -58,15 +61,18 @@ class Setting:
     explanation: str
 
 
-DECLARED = {s.key: s for s in (
-    Setting("audit.head-copy", str, "", N_("Folder, best on another disk, that gets a copy of each signed head of the audit log.")),
-    Setting("push.limit-bytes-per-s", units.parse_size, 0, N_("Most bytes a second that all pushes together send; 0 for no limit.")),
-    Setting("push.relay", _choice("auto", "off"), "auto", N_("Whether servers may hand a push on to each other.")),
-    Setting("push.degree", _choice("received", "stored", "media"), "stored", N_("The least verification that a push must reach.")),
-    Setting("window.theme", _choice("system", "light", "dark"), "system", N_("Colours of the window.")),
-    Setting("window.language", _choice("system", "en", "zh_CN"), "system", N_("Language of the window.")),
-    Setting("inventory.threads", _whole(1, 64), 16, N_("Servers that are asked at the same time.")),
-)}
+DECLARED = {
+    s.key: s
+    for s in (
+        Setting("audit.head-copy", str, "", N_("Folder, best on another disk, that gets a copy of each signed head of the audit log.")),
+        Setting("push.limit-bytes-per-s", units.parse_size, 0, N_("Most bytes a second that all pushes together send; 0 for no limit.")),
+        Setting("push.relay", _choice("auto", "off"), "auto", N_("Whether servers may hand a push on to each other.")),
+        Setting("push.degree", _choice("received", "stored", "media"), "stored", N_("The least verification that a push must reach.")),
+        Setting("window.theme", _choice("system", "light", "dark"), "system", N_("Colours of the window.")),
+        Setting("window.language", _choice("system", "en", "zh_CN"), "system", N_("Language of the window.")),
+        Setting("inventory.threads", _whole(1, 64), 16, N_("Servers that are asked at the same time.")),
+    )
+}
 
 
 class Settings:
@@ -98,8 +104,9 @@ class Settings:
         except ValueError as problem:
             raise BAD_VALUE(key=key, value=text, reason=str(problem)) from None
         with self._store.write() as db:
-            db.execute("INSERT INTO settings VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                       (key, json.dumps(value)))
+            db.execute(
+                "INSERT INTO settings VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, json.dumps(value))
+            )
         return old, value
 
     def all(self) -> dict[str, Any]:

@@ -14,11 +14,19 @@ from console.errors import WorldError, code
 from console.i18n import N_
 from console.units import utc_now
 
-BUSY = code("workspace.busy", WorldError,
-            N_("The workspace {workspace} is in use by process {pid} of {user} on {host}, since {since}."),
-            N_("Close that window or wait for that command to end, then try again."), retryable=True)
-UNUSABLE = code("workspace.unusable", WorldError, N_("The workspace folder {workspace} cannot be used: {reason}."),
-                N_("Choose another folder with --workspace, or correct its owner, rights or disk."))
+BUSY = code(
+    "workspace.busy",
+    WorldError,
+    N_("The workspace {workspace} is in use by process {pid} of {user} on {host}, since {since}."),
+    N_("Close that window or wait for that command to end, then try again."),
+    retryable=True,
+)
+UNUSABLE = code(
+    "workspace.unusable",
+    WorldError,
+    N_("The workspace folder {workspace} cannot be used: {reason}."),
+    N_("Choose another folder with --workspace, or correct its owner, rights or disk."),
+)
 
 
 class WorkspaceLock:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from ui.widgets.basic import window_icon
 from ui.widgets.dialogs import ErrorDialog, SecretDialog
 from ui.window import MainWindow, NoticeDialog
 
-log = logging.getLogger("sealift.window")
-
 
 class Application:
     """The window program over one workspace.
@@ -36,6 +34,7 @@ class Application:
         self.desk = Desk(engine, self.bridge, lang or preferences.lang)
         theme.apply(qt, preferences.theme)
         self._notice: NoticeDialog | None = None
+        self._one_question = threading.Lock()
         self._reports = _Reports()
         self._reports.written.connect(self._crashed, Qt.ConnectionType.QueuedConnection)
         crash.install(Path(engine.workspace) / "crashes", self._reports.written.emit)
@@ -69,7 +68,17 @@ class Application:
             self.qt.installTranslator(self._translator)
 
     def _ask_secret(self, server: str, kind: str) -> Any:
-        return self.bridge.ask("secret", server=server, kind=kind)
+        """Called by the threads that connect; they come one after another, and what one was told may serve the next."""
+        credentials = self.engine.servers.credentials
+        with self._one_question:
+            known = credentials.get(kind, server)
+            answer = None if known is not None else self.bridge.ask("secret", {"server": server, "kind": kind})
+            if answer is None:
+                return known
+            secret, everywhere = answer
+            if everywhere:
+                credentials.set(kind, secret)
+            return secret
 
     def _asked(self, question: Question) -> None:
         t, server = self.desk.t, question.about.get("server", "")
@@ -81,7 +90,7 @@ class Application:
                                    t("The sudo password of the login account is needed."))}
         title, text = texts.get(question.about.get("kind", ""), texts["password"])
         dialog = SecretDialog(self.window, t, title, f"{text} {t('It is kept in memory until Sealift closes.')}",
-                              question.answer)
+                              lambda secret, everywhere: question.answer((secret, everywhere)))
         dialog.finished.connect(lambda _code: QTimer.singleShot(0, lambda: question.answer(None)))
         dialog.open()
 

@@ -44,8 +44,8 @@ class _Answer:
 class Question:
     """Something only the operator can answer, asked by a thread that waits for it."""
 
-    def __init__(self, kind: str, **about: Any):
-        self.kind, self.about = kind, about
+    def __init__(self, topic: str, about: dict[str, Any]):
+        self.topic, self.about = topic, about
         self.value: Any = None
         self._answered = threading.Event()
 
@@ -110,11 +110,11 @@ class Bridge(QObject):
         if ping:
             self._pinged.emit()
 
-    def ask(self, kind: str, **about: Any) -> Any:
+    def ask(self, topic: str, about: dict[str, Any]) -> Any:
         """Ask the operator and wait; None when refused, when the window closes, or in the GUI thread itself."""
         if QThread.currentThread() is self.thread():
             return None
-        question = Question(kind, **about)
+        question = Question(topic, about)
         with self._lock:
             if self._closed:
                 return None

@@ -13,6 +13,17 @@ def open_window(*args: Any, **options: Any) -> int:
     return run(*args, **options)
 
 
+def check_window() -> str:
+    """Show a first window and close it again, for the self-test.
+
+    Returns:
+        What was seen, in words.
+    """
+    from ui.selfcheck import check
+
+    return check()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the program.
 
@@ -21,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     from console.cli.main import main as command_line
 
-    return command_line(argv, open_window=open_window)
+    return command_line(argv, open_window=open_window, window_check=check_window)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class MainWindow(QMainWindow):
         self.desk, self.t, self._theme = desk, desk.t, theme_name
         self.screens: dict[str, Screen] = {}
         self._site_line: dict[str, str] = {}
-        self._seen = False
+        self._seen = self._asked_who = False
         self.setWindowIcon(window_icon())
         self.setMinimumSize(1024, 680)
         self.resize(1280, 820)
@@ -240,6 +240,9 @@ class MainWindow(QMainWindow):
         self._site_line = facts
         self._show_site()
         self._title()
+        if facts["log-in"] and not self._asked_who:
+            self._asked_who = True
+            self._sign_in()
 
     def _show_site(self) -> None:
         facts = self._site_line

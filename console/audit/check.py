@@ -47,9 +47,17 @@ def check_log(rows: Iterable[tuple[Any, Any, Any]], heads: list[tuple[int, bytes
             _check_head(waiting.pop(seq), edge, origin, key, found)
     for number in waiting:
         found("missing", number, f"a signed head covers {number} records, and the log ends before")
-    return {"verdict": "failed" if findings else "verified", "signers": [{"key_id": key.keyid, "name": origin, "fingerprint": key.fingerprint}],
-            "findings": findings, "files": 1, "bytes": 0, "records": size, "root": edge.root().hex(), "origin": origin,
-            "heads": len(heads)}
+    return {
+        "verdict": "failed" if findings else "verified",
+        "signers": [{"key_id": key.keyid, "name": origin, "fingerprint": key.fingerprint}],
+        "findings": findings,
+        "files": 1,
+        "bytes": 0,
+        "records": size,
+        "root": edge.root().hex(),
+        "origin": origin,
+        "heads": len(heads),
+    }
 
 
 def _check_record(rec: bytes, seq: int, previous: str, found) -> None:

@@ -35,10 +35,19 @@ if TYPE_CHECKING:
     from console.engine import Engine
     from console.site.accounts import Actor
 
-WRITE = code("audit.write", WorldError, N_("The audit record cannot be written ({reason}), so nothing was started."),
-             N_("Free space on the disk of the workspace, or repair it, then try again."), retryable=True)
-DAMAGED = code("audit.damaged", WorldError, N_("The audit log does not continue from its own last records: {reason}."),
-               N_("Start nothing on this console. Run `sealift audit verify`, keep a copy of the workspace, and tell the auditor."))
+WRITE = code(
+    "audit.write",
+    WorldError,
+    N_("The audit record cannot be written ({reason}), so nothing was started."),
+    N_("Free space on the disk of the workspace, or repair it, then try again."),
+    retryable=True,
+)
+DAMAGED = code(
+    "audit.damaged",
+    WorldError,
+    N_("The audit log does not continue from its own last records: {reason}."),
+    N_("Start nothing on this console. Run `sealift audit verify`, keep a copy of the workspace, and tell the auditor."),
+)
 
 MAX_RECORD_BYTES = 64 << 10
 MAX_TEXT = 4 << 10
@@ -56,8 +65,15 @@ CREATE TRIGGER IF NOT EXISTS audit_in_order BEFORE INSERT ON audit
     WHEN NEW.seq != (SELECT coalesce(max(seq), 0) + 1 FROM audit)
     BEGIN SELECT RAISE(ABORT, 'records are only appended'); END;
 """
-_DENIED = {sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_TRIGGER,
-           sqlite3.SQLITE_ALTER_TABLE, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DROP_INDEX}
+_DENIED = {
+    sqlite3.SQLITE_UPDATE,
+    sqlite3.SQLITE_DELETE,
+    sqlite3.SQLITE_DROP_TABLE,
+    sqlite3.SQLITE_DROP_TRIGGER,
+    sqlite3.SQLITE_ALTER_TABLE,
+    sqlite3.SQLITE_ATTACH,
+    sqlite3.SQLITE_DROP_INDEX,
+}
 
 
 class AuditLog:
@@ -85,9 +101,19 @@ class AuditLog:
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
-    def append(self, event: str, outcome: str = "success", *, obj: dict[str, Any] | None = None,
-               detail: dict[str, Any] | None = None, reason: str | None = None, corr: str | None = None,
-               approvers: tuple[str, ...] = (), severity: int | None = None, actor: Actor | None = None) -> int:
+    def append(
+        self,
+        event: str,
+        outcome: str = "success",
+        *,
+        obj: dict[str, Any] | None = None,
+        detail: dict[str, Any] | None = None,
+        reason: str | None = None,
+        corr: str | None = None,
+        approvers: tuple[str, ...] = (),
+        severity: int | None = None,
+        actor: Actor | None = None,
+    ) -> int:
         """Commit one record; its number.
 
         Args:
@@ -101,8 +127,11 @@ class AuditLog:
         with self._lock:
             self._note_clock()
             seq = self._write(event, outcome, obj, detail, reason, corr, approvers, severity, actor)
-            if (event in CHECKPOINT_EVENTS or self._edge.size - self._signed_size >= CHECKPOINT_RECORDS
-                    or time.monotonic() - self._signed_at > CHECKPOINT_S):
+            if (
+                event in CHECKPOINT_EVENTS
+                or self._edge.size - self._signed_size >= CHECKPOINT_RECORDS
+                or time.monotonic() - self._signed_at > CHECKPOINT_S
+            ):
                 self.checkpoint()
         self._engine.events.publish(Changed(None, frozenset({"audit"})))
         return seq
@@ -115,14 +144,25 @@ class AuditLog:
         who = actor or self._engine.actor
         seq = self._edge.size + 1
         record = {
-            "v": 1, "seq": seq, "prev": self._prev, "ts": utc_now(), "mono_ns": time.monotonic_ns(), "boot": self._boot,
-            "clock": "free", "origin": self.origin, "event": event, "outcome": outcome,
+            "v": 1,
+            "seq": seq,
+            "prev": self._prev,
+            "ts": utc_now(),
+            "mono_ns": time.monotonic_ns(),
+            "boot": self._boot,
+            "clock": "free",
+            "origin": self.origin,
+            "event": event,
+            "outcome": outcome,
             "severity": severity if severity is not None else {"success": 1, "failure": 4, "denied": 5, "error": 6}[outcome],
             "actor": {"kind": "user", "id": who.id, "role": who.role, "session": who.session, "auth": who.auth},
             "approvers": list(approvers),
             "source": {"host": _host(), "app": "sealift", "version": console.__version__, "pid": os.getpid(), "ip": None},
-            "object": _plain(obj or {"kind": None, "id": None, "digest": None}), "reason": reason, "corr": corr,
-            "detail": _plain(detail or {})}
+            "object": _plain(obj or {"kind": None, "id": None, "digest": None}),
+            "reason": reason,
+            "corr": corr,
+            "detail": _plain(detail or {}),
+        }
         raw = _encoded(record)
         leaf = merkle.leaf_hash(raw)
         try:
@@ -194,8 +234,10 @@ class AuditLog:
     def records(self, first: int = 1, last: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         """(seq, rec, leaf) in order, as stored."""
         with self._lock:
-            rows = self._db.execute("SELECT seq, rec, leaf FROM audit WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                                    (first, last if last is not None else self._edge.size)).fetchall()
+            rows = self._db.execute(
+                "SELECT seq, rec, leaf FROM audit WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                (first, last if last is not None else self._edge.size),
+            ).fetchall()
         yield from rows
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
@@ -227,9 +269,11 @@ class AuditLog:
         with self._lock:
             self.checkpoint()
             document = check_log(self.records(1, 1 << 62), self.checkpoints(), self.origin, self.key().public)
-        self.append("audit.verify" if document["verdict"] == "verified" else "audit.fail",
-                    outcome="success" if document["verdict"] == "verified" else "failure",
-                    detail={"records": document["records"], "findings": len(document["findings"])})
+        self.append(
+            "audit.verify" if document["verdict"] == "verified" else "audit.fail",
+            outcome="success" if document["verdict"] == "verified" else "failure",
+            detail={"records": document["records"], "findings": len(document["findings"])},
+        )
         return document
 
     def export(self, out: Path) -> dict[str, Any]:
@@ -289,8 +333,11 @@ def public_key(line: str) -> tuple[str, PublicKey]:
     origin, number, raw = match[1], match[2], base64.b64decode(match[3], validate=True)
     if raw[:1] != note.ED25519 or len(raw) != 33:
         raise ValueError("not a verifier line")
-    key = PublicKey(Ed25519PublicKey.from_public_bytes(raw[1:]).public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+    key = PublicKey(
+        Ed25519PublicKey.from_public_bytes(raw[1:]).public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
     if note.key_number(origin, key).hex() != number:
         raise ValueError("the line's number is not that of its key")
     return origin, key

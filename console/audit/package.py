@@ -31,13 +31,25 @@ if TYPE_CHECKING:
     from console.audit.log import AuditLog
     from console.engine import Engine
 
-EXISTS = code("audit.export-exists", InputError, N_("The folder {folder} exists already; an export is never overwritten."),
-              N_("Choose another place, or remove that export first if it is not needed."))
-UNWRITABLE = code("audit.export-unwritable", WorldError, N_("The export cannot be written to {folder}: {reason}."),
-                  N_("Check that the drive is there, writable and not full, then export again; nothing half-written stays."),
-                  retryable=True)
-NO_EXPORT = code("audit.no-export", InputError, N_("{folder} holds no exported record."),
-                 N_("Name the folder AUDIT/<installation>/<first>-<last> of the drive."))
+EXISTS = code(
+    "audit.export-exists",
+    InputError,
+    N_("The folder {folder} exists already; an export is never overwritten."),
+    N_("Choose another place, or remove that export first if it is not needed."),
+)
+UNWRITABLE = code(
+    "audit.export-unwritable",
+    WorldError,
+    N_("The export cannot be written to {folder}: {reason}."),
+    N_("Check that the drive is there, writable and not full, then export again; nothing half-written stays."),
+    retryable=True,
+)
+NO_EXPORT = code(
+    "audit.no-export",
+    InputError,
+    N_("{folder} holds no exported record."),
+    N_("Name the folder AUDIT/<installation>/<first>-<last> of the drive."),
+)
 
 
 def write_package(log: AuditLog, engine: Engine, out: Path) -> dict[str, Any]:
@@ -64,8 +76,14 @@ def write_package(log: AuditLog, engine: Engine, out: Path) -> dict[str, Any]:
             shutil.rmtree(part, ignore_errors=True)
             raise UNWRITABLE(folder=str(folder), reason=problem.strerror or str(problem)) from None
         told["records"], told["root"] = len(records), head.root.hex() if head else None
-    return {"folder": str(folder), "records": len(records), "origin": log.origin, "verifier_key": log.verifier_line(),
-            "root": head.root.hex() if head else None, "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())}
+    return {
+        "folder": str(folder),
+        "records": len(records),
+        "origin": log.origin,
+        "verifier_key": log.verifier_line(),
+        "root": head.root.hex() if head else None,
+        "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+    }
 
 
 def _write_files(folder: Path, log: AuditLog, records: list[tuple[bytes, bytes]], heads: dict[int, bytes]) -> None:
@@ -81,8 +99,10 @@ def _write_files(folder: Path, log: AuditLog, records: list[tuple[bytes, bytes]]
         "keys.json": _json({"keys": [{"verifier_key": log.verifier_line(), "from_record": 1}]}),
         "consistency.json": _json({"from": old, "to": len(records), "proof": [base64.b64encode(p).decode() for p in proof]}),
         "verify_audit.py": asset("audit/verify_audit.py").read_bytes(),
-        "views/events.csv": _csv(values), "views/events.cef": _cef(values, leaves),
-        "views/events.rfc5424": _syslog(values, leaves), "views/events.ocsf.jsonl": _ocsf(values, leaves),
+        "views/events.csv": _csv(values),
+        "views/events.cef": _cef(values, leaves),
+        "views/events.rfc5424": _syslog(values, leaves),
+        "views/events.ocsf.jsonl": _ocsf(values, leaves),
         "views/report.html": _report(values, log.origin, heads[len(records)]),
     }
     for name, data in files.items():
@@ -109,11 +129,21 @@ _COLUMNS = ("seq", "ts", "event", "outcome", "severity", "actor", "role", "objec
 
 def _row(record: dict[str, Any]) -> dict[str, str]:
     subject = record["object"]
-    return {"seq": str(record["seq"]), "ts": record["ts"], "event": record["event"], "outcome": record["outcome"],
-            "severity": str(record["severity"]), "actor": record["actor"]["id"] or "", "role": record["actor"]["role"] or "",
-            "object_kind": subject["kind"] or "", "object": str(subject["id"] or ""), "digest": subject["digest"] or "",
-            "reason": record["reason"] or "", "corr": record["corr"] or "",
-            "detail": json.dumps(record["detail"], ensure_ascii=False) if record["detail"] else ""}
+    return {
+        "seq": str(record["seq"]),
+        "ts": record["ts"],
+        "event": record["event"],
+        "outcome": record["outcome"],
+        "severity": str(record["severity"]),
+        "actor": record["actor"]["id"] or "",
+        "role": record["actor"]["role"] or "",
+        "object_kind": subject["kind"] or "",
+        "object": str(subject["id"] or ""),
+        "digest": subject["digest"] or "",
+        "reason": record["reason"] or "",
+        "corr": record["corr"] or "",
+        "detail": json.dumps(record["detail"], ensure_ascii=False) if record["detail"] else "",
+    }
 
 
 def _csv(values: list[dict[str, Any]]) -> bytes:
@@ -135,8 +165,17 @@ def _cef(values: list[dict[str, Any]], leaves: list[bytes]) -> bytes:
     lines = []
     for record, leaf in zip(values, leaves, strict=True):
         row = _row(record)
-        extension = {"rt": row["ts"], "outcome": row["outcome"], "suser": row["actor"], "externalId": row["seq"],
-                     "cs1Label": "leaf", "cs1": leaf.hex(), "cs2Label": "object", "cs2": row["object"], "reason": row["reason"]}
+        extension = {
+            "rt": row["ts"],
+            "outcome": row["outcome"],
+            "suser": row["actor"],
+            "externalId": row["seq"],
+            "cs1Label": "leaf",
+            "cs1": leaf.hex(),
+            "cs2Label": "object",
+            "cs2": row["object"],
+            "reason": row["reason"],
+        }
         text = " ".join(f"{k}={_escaped(v, chr(92) + '=')}" for k, v in extension.items() if v)
         name = _escaped(row["event"], "\\|")
         lines.append(f"CEF:0|Sealift|Sealift|{console.__version__}|{name}|{name}|{row['severity']}|{text}")
@@ -163,25 +202,51 @@ def _ocsf(values: list[dict[str, Any]], leaves: list[bytes]) -> bytes:
     for record, leaf in zip(values, leaves, strict=True):
         cls, category = _OCSF.get(record["event"].split(".")[0], (6003, 6))
         activity = {"login": 1, "logout": 2}.get(record["event"].split(".")[-1], 99)
-        lines.append(json.dumps({
-            "class_uid": cls, "category_uid": category, "activity_id": activity, "type_uid": cls * 100 + activity,
-            "time_dt": record["ts"], "severity_id": min(6, record["severity"]), "status": record["outcome"],
-            "status_id": 1 if record["outcome"] == "success" else 2, "actor": {"user": {"name": record["actor"]["id"]}},
-            "metadata": {"version": "1.3.0", "product": {"name": "Sealift", "version": console.__version__}, "uid": str(record["seq"])},
-            "unmapped": {"seq": record["seq"], "leaf": leaf.hex(), "event": record["event"], "object": record["object"],
-                         "detail": record["detail"]}}, ensure_ascii=False))
+        lines.append(
+            json.dumps(
+                {
+                    "class_uid": cls,
+                    "category_uid": category,
+                    "activity_id": activity,
+                    "type_uid": cls * 100 + activity,
+                    "time_dt": record["ts"],
+                    "severity_id": min(6, record["severity"]),
+                    "status": record["outcome"],
+                    "status_id": 1 if record["outcome"] == "success" else 2,
+                    "actor": {"user": {"name": record["actor"]["id"]}},
+                    "metadata": {
+                        "version": "1.3.0",
+                        "product": {"name": "Sealift", "version": console.__version__},
+                        "uid": str(record["seq"]),
+                    },
+                    "unmapped": {
+                        "seq": record["seq"],
+                        "leaf": leaf.hex(),
+                        "event": record["event"],
+                        "object": record["object"],
+                        "detail": record["detail"],
+                    },
+                },
+                ensure_ascii=False,
+            )
+        )
     return ("\n".join(lines) + "\n").encode("utf-8")
 
 
 def _report(values: list[dict[str, Any]], origin: str, head: bytes) -> bytes:
     cells = ("seq", "ts", "event", "outcome", "actor", "object", "reason")
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(_row(r)[c])}</td>" for c in cells) + "</tr>\n" for r in values)
-    style = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;"
-             "padding:4px 8px;text-align:left}pre{background:#f4f4f4;padding:1em}")
-    return (f"<!doctype html><meta charset=utf-8><title>Audit record of {html.escape(origin)}</title><style>{style}</style>"
-            f"<h1>Audit record of {html.escape(origin)}</h1><p>A view made from records.jsonl, which alone counts. Check it with "
-            f"<code>python3 verify_audit.py</code>.</p><pre>{html.escape(head.decode())}</pre><table><tr>"
-            + "".join(f"<th>{c}</th>" for c in cells) + f"</tr>\n{rows}</table>").encode()
+    style = (
+        "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;"
+        "padding:4px 8px;text-align:left}pre{background:#f4f4f4;padding:1em}"
+    )
+    return (
+        f"<!doctype html><meta charset=utf-8><title>Audit record of {html.escape(origin)}</title><style>{style}</style>"
+        f"<h1>Audit record of {html.escape(origin)}</h1><p>A view made from records.jsonl, which alone counts. Check it with "
+        f"<code>python3 verify_audit.py</code>.</p><pre>{html.escape(head.decode())}</pre><table><tr>"
+        + "".join(f"<th>{c}</th>" for c in cells)
+        + f"</tr>\n{rows}</table>"
+    ).encode()
 
 
 # Checking ------------------------------------------------------------------------------------------------------------
@@ -215,7 +280,19 @@ def verify_export(folder: Path, verifier_key: str | None, known_heads: list[Path
         origin, key = public_key(found["signer"])
         signers = [{"key_id": key.keyid, "name": origin, "fingerprint": key.fingerprint}]
     files = [f for f in folder.rglob("*") if f.is_file()]
-    return {"verdict": found["verdict"], "signers": signers, "findings": found["findings"], "files": len(files),
-            "bytes": sum(f.stat().st_size for f in files)} | {k: v for k, v in found.items() if k not in ("verdict", "findings", "signer")} | {
-            "records": found.get("records", 0), "head": note.read((folder / "checkpoint").read_bytes()).size
-            if (folder / "checkpoint").is_file() and not found["findings"] else None}
+    return (
+        {
+            "verdict": found["verdict"],
+            "signers": signers,
+            "findings": found["findings"],
+            "files": len(files),
+            "bytes": sum(f.stat().st_size for f in files),
+        }
+        | {k: v for k, v in found.items() if k not in ("verdict", "findings", "signer")}
+        | {
+            "records": found.get("records", 0),
+            "head": note.read((folder / "checkpoint").read_bytes()).size
+            if (folder / "checkpoint").is_file() and not found["findings"]
+            else None,
+        }
+    )

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from console.bundles import chunking, describe, layout, manifest, screening, spec
-from console.bundles.manifest import Component, FileEntry
+from console.bundles.manifest import FileEntry
 from console.errors import InputError, VerdictError, WorldError, code
 from console.i18n import N_
 from console.jobs.job import Context
-from console.trust import dsse, oms
+from console.trust import dsse, oms, root
 from console.trust.keys import PrivateKey
 from console.units import size as shown_size
 from console.units import utc_now
@@ -35,7 +34,9 @@ CHANGED = code("bundle.source-changed", WorldError, N_("{path} changed while it 
                N_("Build again when nothing writes to the source any more."), retryable=True)
 NOT_WRITTEN = code("bundle.reread-failed", WorldError, N_("What was written to {place} reads back differently."),
                    N_("The drive is faulty. Use another one."))
+AGAIN = N_("Download the model again and compare its files with the publisher's.")
 CONVERT = N_("Convert the weights to safetensors on the connected side, or leave the file out of the model component.")
+SIGNING = ("ecdsa-p384", "ecdsa-p256")
 SKIP = N_("Leave the file out, or carry it in a component of another type.")
 
 
@@ -58,16 +59,20 @@ class _Read:
     tensors: list
 
 
-def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], volume_size: int | None = None) -> Built:
+def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], volume_size: int | None = None,
+          roots: Sequence[bytes] = ()) -> Built:
     """Write the bundle that ``spec_path`` describes below ``out``.
 
-    With ``volume_size`` it is split over ``out/vol-1``, ``out/vol-2`` …, each a complete volume. The source is only read.
+    ``roots`` is the chain of trust roots that it carries, oldest first. With ``volume_size`` it is split over ``out/vol-1``, ``out/vol-2`` …, each a complete volume. The source is only read.
     A cancel or an error leaves no SEALED, so nothing half-written is taken for a bundle.
 
     Raises:
         InputError: the description or a source file. VerdictError: content that is refused, all findings in ``details``.
         WorldError: no space, a drive that fails.
     """
+    for key in keys:
+        if key.public.alg not in SIGNING:
+            raise oms.WRONG_KEY(alg=key.public.alg)
     asked = spec.read(Path(spec_path))
     ctx.phase(N_("Screen"))
     _refuse_bad_paths(asked)
@@ -78,16 +83,34 @@ def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], 
     for part in asked.parts:
         if part.type == "model":
             for path, reason in describe.index_findings(part.files, tensors):
-                raise REFUSED(path=path, reason=reason, remedy="Download the model again and compare its files with the publisher's.")
+                raise REFUSED(path=path, reason=reason, remedy=AGAIN)
+        for path, digest in part.upstream.items():
+            if reads[path].entry.sha256 != digest:
+                raise REFUSED(path=path, reason=N_("it is not the file that its publisher names"), remedy=AGAIN)
     index_raw = manifest.make_index([r.entry for r in reads.values()])
     signatures = {f"{layout.OMS}/{p.id}.oms.sig": _oms(p, reads, keys[0]) for p in asked.parts if p.type == "model"}
-    payload = _payload(asked, index_raw, reads, tensors, signatures)
+    carried = _roots(roots)
+    payload = _payload(asked, index_raw, reads, tensors, signatures, len(carried) and max(carried))
+    # What is written is held to the rules that the reading side holds it to.
+    manifest.read_index(index_raw)
+    manifest.read_statement(payload)
     envelope = dsse.seal(layout.PAYLOAD_TYPE, payload, keys)
     ctx.phase(N_("Write"))
-    folders = _write(ctx, asked, reads, index_raw, envelope, signatures, out, volume_size)
+    apart = signatures | {f"{layout.TRUST}/root.{version}.dsse.json": raw for version, raw in carried.items()}
+    folders = _write(ctx, asked, reads, index_raw, envelope, apart, out, volume_size)
     objects = {d for r in reads.values() for d, _ in r.entry.chunks}
     return Built(manifest.bundle_id(index_raw), hashlib.sha256(payload).hexdigest(), tuple(folders), len(reads),
                  sum(r.entry.size for r in reads.values()), len(objects), tuple(warnings))
+
+
+def _roots(chain: Sequence[bytes]) -> dict[int, bytes]:
+    """By version; each must follow on the one before it."""
+    carried: dict[int, bytes] = {}
+    last: root.Root | None = None
+    for raw in chain:
+        last = root.follow(last, raw) if last else root.read(dsse.parse(raw, root.TYPE).payload, raw)
+        carried[last.version] = raw
+    return carried
 
 
 def _refuse_bad_paths(asked: spec.Spec) -> None:
@@ -101,10 +124,11 @@ def _refuse_bad_paths(asked: spec.Spec) -> None:
 
 def _screen(asked: spec.Spec) -> list[str]:
     remarks, refused = [], []
+    siblings = frozenset(path for part in asked.parts for path, _ in part.files)
     for part in asked.parts:
         for path, file in part.files:
             with open(file, "rb") as source:
-                for found in screening.screen(part.type, path, file.stat().st_size, source):
+                for found in screening.screen(part.type, path, file.stat().st_size, source, siblings):
                     (remarks if found.remark else refused).append(found)
     if refused:
         first = refused[0]
@@ -164,25 +188,53 @@ def _oms(part: spec.Part, reads: dict[str, _Read], key: PrivateKey) -> bytes:
     return oms.sign(part.path.rsplit("/", 1)[-1], inside, key)
 
 
-def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], tensors: dict, signatures: dict[str, bytes]) -> bytes:
+def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], tensors: dict, signatures: dict[str, bytes],
+             root_version: int) -> bytes:
     objects = {d for r in reads.values() for d, _ in r.entry.chunks}
     components = []
     for part in asked.parts:
         name = f"{layout.OMS}/{part.id}.oms.sig"
-        own = sum(reads[path].entry.size for path, _ in part.files)
+        told = part.installed_bytes if isinstance(part.installed_bytes, int) else describe.installed_bytes(part.files)
         components.append({
             "id": part.id, "type": part.type, "version": part.version, "path": part.path, "format": part.format,
-            "installed_bytes": part.installed_bytes if isinstance(part.installed_bytes, int) else own,
-            "summary": describe.summary(part.files, {p: tensors[p] for p, _ in part.files if p in tensors}) if part.type == "model" else {},
+            "installed_bytes": told,
+            "summary": describe.summary(part.files, {p: tensors[p] for p, _ in part.files if p in tensors})
+            if part.type == "model" else {},
             "oms": name if name in signatures else None,
             "oms_sha256": hashlib.sha256(signatures[name]).hexdigest() if name in signatures else None,
             "license": part.license, "source": part.source})
     return manifest.make_statement(
         index_raw, channel=asked.channel, sequence=asked.sequence, min_sequence=asked.min_sequence, revoked=list(asked.revoked),
-        issued_at=utc_now(), expires_at=asked.expires_at, root_version=0, audience=list(asked.audience),
+        issued_at=utc_now(), expires_at=asked.expires_at, root_version=root_version, audience=list(asked.audience),
         bundle={"title": asked.title, "kind": "full", "bytes": sum(r.entry.size for r in reads.values()), "files": len(reads),
                 "objects": len(objects), "chunk_max": layout.CHUNK_MAX},
         base=[], components=components)
+
+
+def cosign(places: Sequence[Path], keys: Sequence[PrivateKey]) -> list[Path]:
+    """Add signatures to a bundle that others have signed, on each of its volumes; the folders written.
+
+    Raises:
+        InputError: ``bundle.not-found``, ``bundle.several``, ``oms.wrong-key``. VerdictError: the bundle is not in order.
+        WorldError: ``bundle.unwritable``.
+    """
+    from console.bundles.verify import inspect
+
+    for key in keys:
+        if key.public.alg not in SIGNING:
+            raise oms.WRONG_KEY(alg=key.public.alg)
+    seen = inspect(places, {})
+    wrong = [f for f in seen.findings if f["code"] != "remark" and not f.get("pending")]
+    if wrong or seen.statement is None:
+        first = wrong[0] if wrong else {"path": layout.RELEASE, "message": ""}
+        raise REFUSED(path=first["path"], reason=first["message"], remedy=AGAIN)
+    sealed = dsse.cosign(seen.envelope_raw, layout.PAYLOAD_TYPE, keys)
+    for volume in seen.media.volumes:
+        try:
+            _put(volume.folder / layout.RELEASE, sealed)
+        except OSError as problem:
+            raise UNWRITABLE(place=str(volume.folder), reason=problem.strerror or "?") from None
+    return [v.folder for v in seen.media.volumes]
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -227,7 +279,8 @@ def _write(ctx: Context, asked: spec.Spec, reads: dict[str, _Read], index_raw: b
         folder = place / layout.BUNDLES / identity
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _check_space(place, sum(spans[d][2] for d in digests) + fixed)
+            lacking = [d for d in digests if not layout.object_path(folder, d).is_file()]
+            _check_space(place, sum(spans[d][2] for d in lacking) + fixed)
             with contextlib.suppress(FileNotFoundError):
                 (folder / layout.SEALED).unlink()
             _write_objects(ctx, folder, digests, spans, done, total)

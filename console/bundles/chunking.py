@@ -30,11 +30,12 @@ def along_tensors(header: int, tensors: list[Tensor], size: int, chunk_max: int 
 
 
 def _grouped(header: int, tensors: list[Tensor], size: int, chunk_max: int, drop: int) -> list[int]:
+    if not tensors:
+        return fixed(size - header, chunk_max)
     sizes: list[int] = []
     ends = [t.start for t in tensors[1:]] + [size]  # padding behind a tensor belongs to it
-    spans = [(t.name.rsplit(".", drop)[0], t.start if i else header, end) for i, (t, end) in enumerate(zip(tensors, ends, strict=True))]
-    if not spans:
-        return fixed(size - header, chunk_max)
+    spans = [(t.name.rsplit(".", drop)[0], t.start if i else header, end)
+             for i, (t, end) in enumerate(zip(tensors, ends, strict=True))]
     for _, group in groupby(spans, key=lambda span: span[0]):
         sizes += _module([end - start for _, start, end in group], chunk_max)
     return sizes

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from console.bundles import archives
 from console.bundles.headers import Tensor
 
 MAX_CONFIG_BYTES = 256 << 10
@@ -37,6 +38,19 @@ def summary(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]
         found["bytes_by_dtype"] = dict(sorted(sizes.items()))
         found["values_by_dtype"] = dict(sorted(counts.items()))
     return found
+
+
+def installed_bytes(files: tuple[tuple[str, Path], ...]) -> int:
+    """What a component takes once its archives are unpacked, as far as their own lists tell; else its files' sizes."""
+    total = 0
+    for _, file in files:
+        size = file.stat().st_size
+        with open(file, "rb") as source:
+            head = source.read(512)
+            source.seek(0)
+            refused, unpacked = archives.problem(head, size, source)
+        total += unpacked if refused is None and unpacked is not None else size
+    return total
 
 
 def index_findings(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]]) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ def safetensors(source: BinaryIO, size: int, path: str) -> tuple[int, list[Tenso
     if len(raw) != length or not raw.startswith(b"{"):
         raise refuse("it does not begin as it must")
     try:
-        header = decode(raw.rstrip(b" "), max_bytes=MAX_SAFETENSORS_HEADER, max_depth=4, what="header")
+        header = decode(raw.rstrip(b" "), max_bytes=MAX_SAFETENSORS_HEADER, max_depth=4, wide_numbers=True, what="header")
     except SealiftError as problem:
         raise refuse(str(problem.params.get("reason", problem))) from None
     if not isinstance(header, dict):
@@ -102,14 +102,14 @@ GGML_TYPES = {
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17)}
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
-MAX_GGUF_COUNT = 1_000_000
+MAX_GGUF_COUNT, MAX_GGUF_ITEMS = 1_000_000, 10_000_000
 
 
 class _Reader:
     """Reads little-endian values and never beyond the file."""
 
     def __init__(self, source: BinaryIO, size: int, refuse):
-        self._source, self.left, self._refuse, self.at = source, size, refuse, 0
+        self._source, self.left, self._refuse, self.at, self.items = source, size, refuse, 0, 0
 
     def take(self, count: int) -> bytes:
         if count > self.left:
@@ -151,8 +151,9 @@ class _Reader:
         if inner in _SCALARS:
             self.skip(count * _SCALARS[inner])
         else:
-            if count > self.left // 8:
-                raise self._refuse("a list in it is longer than the file")
+            self.items += count
+            if count > self.left // 8 or self.items > MAX_GGUF_ITEMS:
+                raise self._refuse("a list in it is longer than the file, or than any model's")
             for _ in range(count):
                 self.value(inner, depth + 1)
         return None

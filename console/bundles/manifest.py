@@ -20,7 +20,8 @@ INDEX = code("bundle.index", VerdictError, N_("The index of the bundle is malfor
              N_("The bundle was not made by Sealift or is damaged; get it anew."))
 PATH = code("bundle.path", VerdictError, N_("The bundle holds the path {path}, which is refused: {reason}."),
             N_("Refuse the bundle, and tell who built it."))
-DUPLICATE = code("bundle.dup-name", VerdictError, N_("The bundle's paths {first} and {second} are one name on some drives."),
+DUPLICATE = code("bundle.dup-name", VerdictError,
+                 N_("The bundle's paths {first} and {second} are one name on some drives."),
                  N_("Refuse the bundle, and tell who built it."))
 
 MAX_COMPONENTS = 1000
@@ -42,7 +43,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a bundle. ``summary`` of a model holds what sizing needs; ``installed_bytes`` is its unpacked size."""
+    """One part of a bundle. ``summary`` of a model holds what sizing needs; ``installed_bytes`` is the unpacked size."""
 
     id: str
     type: str
@@ -229,9 +230,9 @@ def read_statement(payload: bytes) -> Statement:
         hashlib.sha256(payload).hexdigest(), index, p.take("channel", str, layout.CHANNEL.fullmatch),
         sequence, p.take("min_sequence", int, lambda n: 0 <= n <= sequence),
         tuple(p.take("revoked", list, _digests)), p.take("issued_at", str, is_time),
-        p.take("expires_at", (str, type(None)), lambda t: t is None or is_time(t)), p.take("root_version", int, _natural),
-        tuple(p.take("audience", list, _sites)), _bundle(p.take("bundle", dict)), tuple(p.take("base", list, _digests)),
-        components)
+        p.take("expires_at", (str, type(None)), lambda t: t is None or is_time(t)),
+        p.take("root_version", int, _natural), tuple(p.take("audience", list, _sites)), _bundle(p.take("bundle", dict)),
+        tuple(p.take("base", list, _digests)), components)
 
 
 def _digests(value: list[Any]) -> bool:
@@ -239,7 +240,7 @@ def _digests(value: list[Any]) -> bool:
 
 
 def _sites(value: list[Any]) -> bool:
-    return 0 < len(value) <= 1024 and all(isinstance(x, str) and (x == "*" or layout.CHANNEL.fullmatch(x)) for x in value)
+    return 0 < len(value) <= 1024 and all(x == "*" or (isinstance(x, str) and layout.SITE_ID.fullmatch(x)) for x in value)
 
 
 def _components_apart(components: Sequence[Component]) -> None:

@@ -81,6 +81,24 @@ def index_digest(folder: Path) -> str:
     return ""
 
 
+def carried_roots(media: Media) -> list[bytes]:
+    """The trust roots that a bundle carries, by version; what is no plain small file is left out.
+
+    Raises:
+        OSError: the drive does not answer.
+    """
+    found: dict[int, bytes] = {}
+    for volume in media.volumes:
+        folder = volume.folder / layout.TRUST
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        for file in folder.iterdir():
+            if layout.ROOT_FILE.fullmatch(f"{layout.TRUST}/{file.name}"):
+                with contextlib.suppress(Unsafe):
+                    found.setdefault(int(file.name.split(".")[1]), read_small(file, 1 << 20))
+    return [found[version] for version in sorted(found)]
+
+
 def linked_folders(folder: Path) -> list[Path]:
     """Links that lie where a bundle has folders: through one, a plain name could lead anywhere.
 

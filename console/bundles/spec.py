@@ -18,8 +18,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ SPECIAL = code("bundle.source-special", InputError, N_("{path} is a link or a sp
                N_("Put a copy of the file in its place (a snapshot's links can be followed with cp -rL), then build again."))
 
 MAX_SPEC_BYTES = 1 << 20
+_HEX64 = re.compile(r"[0-9a-f]{64}")
 IGNORED = (".git", ".cache", "__pycache__", ".DS_Store", "Thumbs.db", ".gitattributes", ".gitignore")
 _TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at", "audience", "components"}
 _PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes"}
@@ -44,7 +47,8 @@ _PART = {"id", "type", "version", "path", "from", "format", "license", "source",
 
 @dataclass(frozen=True)
 class Part:
-    """A component as asked for; ``files`` are (path in the bundle, file on disk)."""
+    """A component as asked for; ``files`` are (path in the bundle, file on disk), ``upstream`` the SHA-256 that the
+    publisher's download names for a path, where it does."""
 
     id: str
     type: str
@@ -55,6 +59,7 @@ class Part:
     source: dict[str, str]
     files: tuple[tuple[str, Path], ...]
     installed_bytes: int | None = None
+    upstream: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,7 @@ def read(path: Path) -> Spec:
     """
     if path.is_dir():
         name = _plain(path.resolve().name)
-        kind = "model" if any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or any(path.glob("*.onnx")) or (
-            path / "config.json").is_file() else "config"
+        kind = _kind(path)
         document: Any = {"title": path.resolve().name, "channel": name, "components": [
             {"id": name, "type": kind, "version": "1", "path": name, "from": str(path.resolve())}]}
     else:
@@ -95,6 +99,15 @@ def read(path: Path) -> Spec:
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
             raise BAD_SPEC(path=str(path), reason=str(problem).replace("\n", " ")[:300]) from None
     return _spec(document, path)
+
+
+def _kind(folder: Path) -> str:
+    """The type of a folder that nobody described: by what lies in it."""
+    endings = {p.suffix.lower() for p in folder.rglob("*") if p.is_file()}
+    if endings & {".safetensors", ".gguf", ".onnx"} or (folder / "config.json").is_file():
+        return "model"
+    packages = {".whl", ".deb", ".rpm", ".run", ".tar", ".tgz", ".gz", ".xz", ".zst", ".zip"}
+    return "runtime" if endings & packages or (folder / "oci-layout").is_file() else "config"
 
 
 def _plain(name: str) -> str:
@@ -120,12 +133,28 @@ def _spec(document: Any, path: Path) -> Spec:
     revoked, audience = document.get("revoked") or [], document.get("audience") or ["*"]
     if not all(isinstance(r, str) and layout.HEX64.fullmatch(r) for r in revoked) or not all(isinstance(a, str) for a in audience):
         raise wrong("revoked lists release ids, audience lists site ids")
+    if odd := [a for a in audience if a != "*" and not layout.SITE_ID.fullmatch(a)]:
+        raise wrong(f"{odd[0]} is not the id of a site")
+    if least > sequence:
+        raise wrong("min_sequence is above sequence")
     base = path if path.is_dir() else path.parent
     parts = tuple(_part(item, base, wrong) for item in document["components"])
     if len({p.id for p in parts}) != len(parts):
         raise wrong("two components have one id")
-    expires = document.get("expires_at")
-    return Spec(title[:200], channel, sequence, least, tuple(revoked), str(expires) if expires else None, tuple(audience), parts)
+    return Spec(title[:200], channel, sequence, least, tuple(revoked), _time(document.get("expires_at"), wrong),
+                tuple(audience), parts)
+
+
+def _time(value: Any, wrong) -> str | None:
+    """A time of the description, which YAML may have read already, in the form that documents hold."""
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise wrong("expires_at is not a time such as 2027-01-31T12:00:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _part(item: Any, base: Path, wrong) -> Part:
@@ -145,14 +174,30 @@ def _part(item: Any, base: Path, wrong) -> Part:
     source = item.get("source") or {}
     if not isinstance(source, dict):
         raise wrong(f"the source of {identity} is not a mapping")
-    files = tuple(_files(base / str(item.get("from") or item.get("path") or identity), where))
+    origin = base / str(item.get("from") or item.get("path") or identity)
+    files = tuple(_files(origin, where))
     if not files:
         raise wrong(f"{identity} has no files")
     form = str(item.get("format") or _format(files))
     if form not in layout.FORMATS:
         raise wrong(f"the format of {identity} is none of {', '.join(layout.FORMATS)}")
     return Part(identity, kind, str(item.get("version", "1")), where, form, str(item.get("license", "")),
-                {str(k): str(v) for k, v in source.items()}, files, item.get("installed_bytes"))
+                {str(k): str(v) for k, v in source.items()}, files, item.get("installed_bytes"),
+                _upstream(origin, where, files))
+
+
+def _upstream(origin: Path, where: str, files: tuple[tuple[str, Path], ...]) -> dict[str, str]:
+    """What a Hugging Face download says of its files: a cache names large files by their SHA-256, and a download into a
+    plain folder keeps it as the second line of a file of its own (huggingface_hub 0.23 and later)."""
+    told = {path: file.name for path, file in files if file.parent.name == "blobs" and _HEX64.fullmatch(file.name)}
+    notes = origin / ".cache" / "huggingface" / "download"
+    if notes.is_dir():
+        for path, _ in files:
+            note = notes / (path.removeprefix(where + "/") + ".metadata")
+            lines = note.read_text(encoding="utf-8", errors="replace").splitlines() if note.is_file() else []
+            if len(lines) > 1 and _HEX64.fullmatch(lines[1].strip()):
+                told[path] = lines[1].strip()
+    return told
 
 
 def _format(files: tuple[tuple[str, Path], ...]) -> str:
@@ -162,6 +207,13 @@ def _format(files: tuple[tuple[str, Path], ...]) -> str:
         if any(n.endswith(ending) for n in names):
             return form
     return "oci" if any(n.endswith("/oci-layout") or n.endswith("/manifest.json") for n in names) else "other"
+
+
+def _blob(link: Path, source: Path) -> Path | None:
+    """The file behind a link of a Hugging Face cache (``snapshots/<revision>/x`` to ``blobs/<digest>``), else None."""
+    blobs = source.resolve().parent.parent / "blobs"
+    target = link.resolve()
+    return target if target.parent == blobs and target.is_file() and not target.is_symlink() else None
 
 
 def _files(source: Path, where: str):
@@ -185,5 +237,7 @@ def _files(source: Path, where: str):
                 stack.append((Path(entry.path), path))
             elif entry.is_file(follow_symlinks=False):
                 yield path, Path(entry.path)
+            elif entry.is_symlink() and (blob := _blob(Path(entry.path), source)) is not None:
+                yield path, blob
             else:
                 raise SPECIAL(path=entry.path)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from console.errors import InputError, code
 from console.events import Changed
 from console.i18n import N_
+from console.store import trust as table
+from console.trust import dsse
+from console.trust import root as roots
 from console.trust.keys import PublicKey
+from console.trust.root import Root
 from console.units import utc_now
 
 if TYPE_CHECKING:
@@ -20,7 +25,19 @@ MISMATCH = code("trust.fingerprint-mismatch", InputError,
                 N_("Do not trust it. Ask its holder for the fingerprint on another way and compare again."))
 KNOWN = code("trust.key-known", InputError, N_("The key {keyid} is already on the list."),
              N_("`sealift trust list` shows it. A revoked key cannot be trusted again; let its holder make a new one."))
+INSTALLED = code("trust.root-installed", InputError, N_("A trust root is in force already."),
+                 N_("A newer one comes with a bundle, or with `sealift trust root follow`."))
 UNKNOWN = code("trust.key-unknown", InputError, N_("There is no key {keyid} on the list."), N_("`sealift trust list` shows the keys."))
+
+
+@dataclass(frozen=True)
+class View:
+    """What a site believes of releases."""
+
+    believed: dict[str, tuple[PublicKey, str]]
+    threshold: int
+    revoked: frozenset[str]
+    root: Root | None
 
 
 @dataclass(frozen=True)
@@ -89,12 +106,77 @@ class TrustStore:
         return next(k for k in self.list() if k.key == key)
 
     def believed(self) -> dict[str, tuple[PublicKey, str]]:
-        """By key id, the keys that count and their holders."""
-        return {k.key.keyid: (k.key, k.holder) for k in self.list() if not k.revoked_at}
+        """By key id, the keys that count for releases and their holders: those on the list and those of the root."""
+        return self._view(self.root()).believed
 
     def revoked(self) -> frozenset[str]:
         """Ids of revoked keys."""
-        return frozenset(k.key.keyid for k in self.list() if k.revoked_at)
+        return self._view(self.root()).revoked
+
+    def threshold(self) -> int:
+        """How many holders must have signed a release: the higher of what site and root demand."""
+        return self._view(self.root()).threshold
+
+    # The root --------------------------------------------------------------------------------------------------------
+
+    def root(self) -> Root | None:
+        """The trust root in force, or None where the site goes by its list of keys alone."""
+        raw = table.newest_root(self._engine.store)
+        return roots.read(dsse.parse(raw, roots.TYPE).payload, raw) if raw is not None else None
+
+    def install_root(self, raw: bytes, fingerprint: str) -> Root:
+        """Install the first root, its whole fingerprint compared by two people.
+
+        Raises:
+            InputError: ``trust.root-fingerprint``, ``trust.root-installed``. VerdictError: of ``root.first``.
+            DeniedError: no admin.
+        """
+        self._engine.require("admin")
+        if self.root() is not None:
+            raise INSTALLED()
+        root = roots.first(raw, fingerprint)
+        self._store_root(root)
+        return root
+
+    def follow(self, chain: Sequence[bytes]) -> Root | None:
+        """Take over the newer roots of a chain; the one in force afterwards.
+
+        Raises:
+            VerdictError: ``trust.root-chain`` and others; then nothing is taken over.
+        """
+        root = self.root()
+        newer = roots.catch_up(root, chain) if root is not None else []
+        for one in newer:
+            self._store_root(one)
+        return newer[-1] if newer else root
+
+    def view(self, chain: Sequence[bytes]) -> View:
+        """What would count if the newer roots of ``chain`` were taken over; changes nothing.
+
+        Raises:
+            VerdictError: ``trust.root-chain`` and others.
+        """
+        root = self.root()
+        newer = roots.catch_up(root, chain) if root is not None else []
+        return self._view(newer[-1] if newer else root)
+
+    def _view(self, root: Root | None) -> View:
+        listed = self.list()
+        believed = {k.key.keyid: (k.key, k.holder) for k in listed if not k.revoked_at}
+        revoked = {k.key.keyid for k in listed if k.revoked_at}
+        site = self._engine.site.get()
+        threshold = site.policy.release_threshold if site else 1
+        if root is not None:
+            believed |= root.holders_of("release")
+            revoked |= set(root.revoked)
+            threshold = max(threshold, root.roles["release"].threshold)
+        return View({i: k for i, k in believed.items() if i not in revoked}, threshold, frozenset(revoked), root)
+
+    def _store_root(self, root: Root) -> None:
+        obj = {"kind": "root", "id": str(root.version), "digest": root.digest}
+        with self._engine.act("trust.root", obj, {"version": root.version}):
+            table.put_root(self._engine.store, root.version, root.raw, root.digest, self._engine.actor.id)
+        self._tell()
 
     def _tell(self) -> None:
         self._engine.events.publish(Changed(None, frozenset({"trust"})))

@@ -336,8 +336,10 @@ def _look_for_extras(seen: Inspection) -> None:
     signatures = {c.oms for c in seen.statement.components if c.oms} if seen.statement else set()
     allowed = {layout.RELEASE, layout.INDEX, layout.VOLUME, layout.SEALED, *signatures}
     for volume in seen.media.volumes:
+        linked = linked_folders(volume.folder)
         for base, folders, files in os.walk(volume.folder):
-            for name in files:
+            links = [f for f in folders if os.path.islink(os.path.join(base, f)) and Path(base, f) not in linked]
+            for name in [*files, *links]:
                 path = Path(base, name).relative_to(volume.folder).as_posix()
                 if path == f"{layout.OBJECTS}/{name[:2]}/{name}" and name in wanted:
                     continue

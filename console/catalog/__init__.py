@@ -1,0 +1,1 @@
+"""The sourced, graded catalog of devices, models, serving frameworks and stacks."""

@@ -16,5 +16,9 @@ def architecture(facts: Mapping[str, Any], site: Site) -> Verdict:
         return Verdict("info", N_("The server is {arch}."), {"arch": arch})
     if arch in site.plan.arch:
         return Verdict("pass", N_("The server is {arch}, for which the playbook is made."), {"arch": arch})
-    return Verdict("fail", N_("The server is {arch}; the playbook is made for {wanted}."), {"arch": arch, "wanted": ", ".join(site.plan.arch)},
-                   N_("Get a bundle with packages for this architecture."))
+    return Verdict(
+        "fail",
+        N_("The server is {arch}; the playbook is made for {wanted}."),
+        {"arch": arch, "wanted": ", ".join(site.plan.arch)},
+        N_("Get a bundle with packages for this architecture."),
+    )

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol
 
+from console.catalog.catalog import Catalog, built_in
+from console.catalog.reading import Entry
 from console.i18n import N_
+from console.sizing.fit import Fit
 
 VerdictWord = Literal["pass", "info", "warn", "fail", "unknown"]
 ORDER: tuple[VerdictWord, ...] = ("fail", "unknown", "warn", "info", "pass")
 
-ABSENT = N_("{tool} is not on the server, so this could not be measured.")
+ABSENT = N_("This could not be measured: {reason}.")
 UNREADABLE = N_("The server's answer could not be read: {reason}")
 NOT_ASKED = N_("The server was not asked about this yet.")
+REPORTED = N_("This would pass by what is {grade} of {name} ({source}), but nothing documents it.")
+TRY = N_("Try it on one device of this site and record the result.")
 ASK_AGAIN = N_("Take the inventory again; the evidence shows what the server answered.")
 
 
@@ -33,12 +38,18 @@ class Answer(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found. ``reason`` and ``remedy`` are marked text whose fields ``params`` fill."""
+    """What a check found. ``reason`` and ``remedy`` are marked text whose fields ``params`` fill.
+
+    Attributes:
+        basis: entries of the catalog on which the verdict rests. A pass that rests on one that is only reported, or unknown,
+            is made unknown by the runner.
+    """
 
     verdict: VerdictWord
     reason: str
     params: dict[str, Any] = field(default_factory=dict)
     remedy: str = ""
+    basis: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Plan:
         precision: of the weights, such as ``fp8``. arch: processor architectures that the playbook's packages fit.
         accelerator: vendor that the playbook needs, or None. devices: how many at least.
         python: whether it needs Python on the server. engine: ``container`` when it needs a container engine. port: where it listens.
+        framework: catalog name of the serving framework, or None. ask: answers whether the model fits so many devices of a name
+            and measured memory; None when no model was named. servers: how many work on one model.
     """
 
     store: str = "~/sealift"
@@ -61,15 +74,31 @@ class Plan:
     python: bool = False
     engine: str | None = None
     port: int | None = None
+    framework: str | None = None
+    ask: Callable[[str, int, int | None], Fit] | None = None
+    servers: int = 1
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a check may look at besides facts: the devices read from them, the plan, and sourced data on chips."""
+    """What a check may look at besides facts: the devices read from them, the plan, the catalog, and the devices of the other
+    servers asked about, by name."""
 
     devices: tuple[Any, ...]
     plan: Plan
-    catalog: Any = None
+    catalog: Catalog = field(default_factory=built_in)
+    peers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def limit(self, name: str, key: str) -> Any:
+        """A value of a threshold of the catalog."""
+        return self.catalog.values("thresholds", name)["values"][key]
+
+    def entry_of(self, device: Any) -> Entry | None:
+        """What the catalog says of a device."""
+        mib = device.memory_total_bytes / 1048576 if device.memory_total_bytes else None
+        found = self.catalog.device_or_none(device.model or device.name, mib, device.pci_id) or self.catalog.device_or_none(
+            device.name, mib, device.pci_id)
+        return found.entry if found and found.entry.vendor == device.vendor else None
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,8 @@ class Check:
     Attributes:
         empty_is_value: whether an answer that lists nothing can be judged.
         source: whose practice or documentation the threshold follows.
+        blocking: whether a server is not ready while this check is unknown. What only root, or a tool that need not be there,
+            can tell is not.
     """
 
     id: str
@@ -89,19 +120,29 @@ class Check:
     empty_is_value: bool = False
     source: str = ""
     applies: Callable[[Site], bool] = lambda site: True
+    blocking: bool = True
 
 
 _CHECKS: dict[str, Check] = {}
 
 
-def check(id: str, *, title: str, needs: tuple[str, ...] = (), vendor: str | None = None, empty_is_value: bool = False, source: str = "",
-          applies: Callable[[Site], bool] = lambda site: True) -> Callable:
+def check(
+    id: str,
+    *,
+    title: str,
+    needs: tuple[str, ...] = (),
+    vendor: str | None = None,
+    empty_is_value: bool = False,
+    source: str = "",
+    applies: Callable[[Site], bool] = lambda site: True,
+    blocking: bool = True,
+) -> Callable:
     """Register a check; ids are unique."""
 
     def register(judge: Callable[[Mapping[str, Any], Site], Verdict]) -> Callable[[Mapping[str, Any], Site], Verdict]:
         if id in _CHECKS:
             raise ValueError(f"check {id!r} is declared twice")
-        _CHECKS[id] = Check(id, title, needs, judge, vendor, empty_is_value, source, applies)
+        _CHECKS[id] = Check(id, title, needs, judge, vendor, empty_is_value, source, applies, blocking)
         return judge
 
     return register
@@ -142,9 +183,17 @@ def judge_one(item: Check, facts: Mapping[str, Answer], site: Site) -> Verdict:
         if answer is None:
             return Verdict("unknown", NOT_ASKED, remedy=ASK_AGAIN)
         if answer.state == "absent":
-            return Verdict("unknown", ABSENT, {"tool": answer.reason or id}, ASK_AGAIN)
+            return Verdict("unknown", ABSENT, {"reason": answer.reason or id}, ASK_AGAIN)
         if answer.state == "unreadable":
             return Verdict("unknown", UNREADABLE, {"reason": answer.reason or id}, ASK_AGAIN)
         if answer.state == "empty" and not item.empty_is_value:
             return Verdict("unknown", N_("The server answered nothing about this."), remedy=ASK_AGAIN)
-    return item.judge({id: facts[id].value for id in item.needs}, site)
+    return _graded(item.judge({id: facts[id].value for id in item.needs}, site))
+
+
+def _graded(found: Verdict) -> Verdict:
+    """A pass that rests on something nobody documented becomes unknown."""
+    weak = next((e for e in found.basis if e.grade in ("reported", "unknown")), None)
+    if found.verdict != "pass" or weak is None:
+        return found
+    return Verdict("unknown", REPORTED, {"name": weak.name, "grade": weak.grade, "source": weak.source}, TRY, found.basis)

@@ -12,12 +12,21 @@ from console.i18n import N_
 FEW = 10_000
 
 
-@check("disk.inodes", title=N_("Free inodes"), needs=("disk.inodes",), source="derived: a release holds at most 200,000 files, usually under 1,000")
+@check(
+    "disk.inodes",
+    title=N_("Free inodes"),
+    needs=("disk.inodes",),
+    source="derived: a release holds at most 200,000 files, usually under 1,000",
+)
 def disk_inodes(facts: Mapping[str, Any], site: Site) -> Verdict:
     mount = mount_of(site.plan.store, facts["disk.inodes"])
     if mount is None:
-        return Verdict("unknown", N_("The file system of {store} is not in the server's list."), {"store": site.plan.store},
-                       N_("Set the server's store to a folder on a data disk."))
+        return Verdict(
+            "unknown",
+            N_("The file system of {store} is not in the server's list."),
+            {"store": site.plan.store},
+            N_("Set the server's store to a folder on a data disk."),
+        )
     told = {"mount": mount["mount"], "free": mount["inodes_free"]}
     if not mount["inodes"]:
         return Verdict("pass", N_("{mount} makes inodes as they are needed."), told)

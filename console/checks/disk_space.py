@@ -21,25 +21,39 @@ def mount_of(path: str, mounts: Sequence[Mapping[str, Any]], home: str = "/home"
     return max(fitting, key=lambda m: len(m["mount"]), default=None)
 
 
-@check("disk.space", title=N_("Room for the weights"), needs=("disk.free",),
-       source="free space 1.1 times the need; used space over 80 % warns and over 85 % fails (facebookresearch/gcm, 2025-12-25)")
+@check(
+    "disk.space",
+    title=N_("Room for the weights"),
+    needs=("disk.free",),
+    source="free space 1.1 times the need; used space over 80 % warns and over 85 % fails (facebookresearch/gcm, 2025-12-25)",
+)
 def disk_space(facts: Mapping[str, Any], site: Site) -> Verdict:
     mount = mount_of(site.plan.store, facts["disk.free"])
     if mount is None:
-        return Verdict("unknown", N_("The file system of {store} is not in the server's list."), {"store": site.plan.store},
-                       N_("Set the server's store to a folder on a data disk."))
+        return Verdict(
+            "unknown",
+            N_("The file system of {store} is not in the server's list."),
+            {"store": site.plan.store},
+            N_("Set the server's store to a folder on a data disk."),
+        )
     told = {"free": units.size(mount["free_bytes"]), "mount": mount["mount"]}
     need = site.plan.weights_bytes
     if need is None:
         return Verdict("info", N_("{free} free on {mount}; no release was named, so the need is not known."), told)
     told["need"] = units.size(need)
     if mount["free_bytes"] < need * SPARE:
-        return Verdict("fail", N_("{free} free on {mount}; the weights need {need} and a tenth more."), told,
-                       N_("Free space there, or set the server's store to a larger disk."))
+        return Verdict(
+            "fail",
+            N_("{free} free on {mount}; the weights need {need} and a tenth more."),
+            told,
+            N_("Free space there, or set the server's store to a larger disk."),
+        )
     used = (mount["used_bytes"] + need) / max(1, mount["size_bytes"])
     told["used"] = f"{used:.0%}"
     if used > FAIL_USED:
-        return Verdict("fail", N_("{mount} would be {used} full after the copy."), told, N_("Free space there, or set the store to a larger disk."))
+        return Verdict(
+            "fail", N_("{mount} would be {used} full after the copy."), told, N_("Free space there, or set the store to a larger disk.")
+        )
     if used > WARN_USED:
         return Verdict("warn", N_("{mount} would be {used} full after the copy."), told, N_("Plan for more space before the next update."))
     return Verdict("pass", N_("{free} free on {mount}; the weights need {need}."), told)

@@ -19,9 +19,17 @@ def memory_host(facts: Mapping[str, Any], site: Site) -> Verdict:
     free, swap = info["mem_available_kib"] * 1024, (info["swap_total_kib"] - info["swap_free_kib"]) * 1024
     told = {"free": units.size(free), "swap": units.size(swap), "need": units.size(LOADER_BYTES)}
     if site.plan.accelerator and free < LOADER_BYTES:
-        return Verdict("fail", N_("{free} of memory are available; loading a model takes about {need}."), told,
-                       N_("Stop what uses the memory, or add memory."))
+        return Verdict(
+            "fail",
+            N_("{free} of memory are available; loading a model takes about {need}."),
+            told,
+            N_("Stop what uses the memory, or add memory."),
+        )
     if swap:
-        return Verdict("warn", N_("{free} of memory are available, and {swap} are swapped out."), told,
-                       N_("Find what was swapped out; a serving engine that is swapped answers slowly."))
+        return Verdict(
+            "warn",
+            N_("{free} of memory are available, and {swap} are swapped out."),
+            told,
+            N_("Find what was swapped out; a serving engine that is swapped answers slowly."),
+        )
     return Verdict("pass", N_("{free} of memory are available, and nothing is swapped out."), told)

@@ -9,8 +9,13 @@ from console.checks.check import Site, Verdict, check
 from console.i18n import N_
 
 
-@check("host.numa-balancing", title=N_("NUMA balancing"), needs=("kernel.settings",), applies=lambda site: bool(site.devices),
-       source="ROCm system optimisation, 2025; SGLang Ascend guide, 2026-06 (documented): off")
+@check(
+    "host.numa-balancing",
+    title=N_("NUMA balancing"),
+    needs=("kernel.settings",),
+    applies=lambda site: bool(site.devices),
+    source="ROCm system optimisation, 2025; SGLang Ascend guide, 2026-06 (documented): off",
+)
 def numa_balancing(facts: Mapping[str, Any], site: Site) -> Verdict:
     value = facts["kernel.settings"].get("numa_balancing")
     if value is None:

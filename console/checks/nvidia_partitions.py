@@ -13,7 +13,12 @@ from console.i18n import N_
 def nvidia_mig(facts: Mapping[str, Any], site: Site) -> Verdict:
     cut = [str(d.index) for d in site.devices if d.partitioned]
     if cut:
-        return Verdict("fail", N_("Devices {devices} are cut up by MIG."), {"devices": ", ".join(cut)}, N_("Switch MIG off on them (nvidia-smi -mig 0), which needs a reset."))
+        return Verdict(
+            "fail",
+            N_("Devices {devices} are cut up by MIG."),
+            {"devices": ", ".join(cut)},
+            N_("Switch MIG off on them (nvidia-smi -mig 0), which needs a reset."),
+        )
     if any(d.partitioned is None for d in site.devices if d.health != "fail"):
         return Verdict("unknown", N_("A device does not tell whether MIG is on."), remedy=N_("Run nvidia-smi -q on the server."))
     return Verdict("pass", N_("MIG is off on all devices."))

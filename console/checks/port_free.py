@@ -9,8 +9,14 @@ from console.checks.check import Site, Verdict, check
 from console.i18n import N_
 
 
-@check("net.port", title=N_("Port is free"), needs=("net.listening",), empty_is_value=True, applies=lambda site: site.plan.port is not None,
-       source="the server's own list of listening sockets")
+@check(
+    "net.port",
+    title=N_("Port is free"),
+    needs=("net.listening",),
+    empty_is_value=True,
+    applies=lambda site: site.plan.port is not None,
+    source="the server's own list of listening sockets",
+)
 def port_free(facts: Mapping[str, Any], site: Site) -> Verdict:
     taken = any(entry["port"] == site.plan.port for entry in facts["net.listening"] or ())
     if taken:

@@ -13,7 +13,15 @@ from console.i18n import N_
 def time_sync(facts: Mapping[str, Any], site: Site) -> Verdict:
     synchronised = facts["time.sync"].get("synchronized")
     if synchronised is None:
-        return Verdict("unknown", N_("The server does not tell whether its clock is kept in step."), remedy=N_("Set up chrony or systemd-timesyncd with the site's own time server."))
+        return Verdict(
+            "unknown",
+            N_("The server does not tell whether its clock is kept in step."),
+            remedy=N_("Set up chrony or systemd-timesyncd with the site's own time server."),
+        )
     if not synchronised:
-        return Verdict("warn", N_("The server's clock is not kept in step."), remedy=N_("Set up chrony or systemd-timesyncd with the site's own time server."))
+        return Verdict(
+            "warn",
+            N_("The server's clock is not kept in step."),
+            remedy=N_("Set up chrony or systemd-timesyncd with the site's own time server."),
+        )
     return Verdict("pass", N_("The clock is kept in step."))

@@ -51,8 +51,10 @@ def _list(args: argparse.Namespace, app: Any) -> int:
     def text() -> str:
         if not accounts:
             return app.t(N_("No accounts: whoever is logged in to this desktop acts with every role."))
-        return table([(a.name, ", ".join(a.roles), app.t(N_("disabled")) if a.disabled else "") for a in accounts],
-                     (app.t(N_("Name")), app.t(N_("Roles")), ""))
+        return table(
+            [(a.name, ", ".join(a.roles), app.t(N_("disabled")) if a.disabled else "") for a in accounts],
+            (app.t(N_("Name")), app.t(N_("Roles")), ""),
+        )
 
     app.out({"accounts": [asdict(a) for a in accounts]}, text)
     return EXIT_DONE

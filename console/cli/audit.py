@@ -33,9 +33,16 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
 
 def _list(args: argparse.Namespace, app: Any) -> int:
     records = app.engine().audit.list(limit=args.limit, event=args.event)
-    app.out({"records": records}, lambda: table(
-        [(str(r["seq"]), r["ts"][:19], r["event"], r["outcome"], r["actor"]["id"] or "", str(r["object"]["id"] or "")) for r in records],
-        ("#", app.t(N_("Time")), app.t(N_("Event")), app.t(N_("Outcome")), app.t(N_("Who")), app.t(N_("What")))))
+    app.out(
+        {"records": records},
+        lambda: table(
+            [
+                (str(r["seq"]), r["ts"][:19], r["event"], r["outcome"], r["actor"]["id"] or "", str(r["object"]["id"] or ""))
+                for r in records
+            ],
+            ("#", app.t(N_("Time")), app.t(N_("Event")), app.t(N_("Outcome")), app.t(N_("Who")), app.t(N_("What"))),
+        ),
+    )
     return EXIT_DONE
 
 
@@ -53,8 +60,15 @@ def _verify(args: argparse.Namespace, app: Any) -> int:
 
 def _export(args: argparse.Namespace, app: Any) -> int:
     document = app.engine().audit.export(Path(args.out))
-    app.out(document, lambda: app.t(N_("{records} records exported to {folder}. Verifier key, to be kept apart: {key}"),
-                                    records=document["records"], folder=document["folder"], key=document["verifier_key"]))
+    app.out(
+        document,
+        lambda: app.t(
+            N_("{records} records exported to {folder}. Verifier key, to be kept apart: {key}"),
+            records=document["records"],
+            folder=document["folder"],
+            key=document["verifier_key"],
+        ),
+    )
     return EXIT_DONE
 
 

@@ -9,14 +9,28 @@ from typing import Any
 from console import units
 from console.cli.key import load_signing_key
 from console.cli.output import table
+from console.cli.root import read_file
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, WorldError, code
 from console.i18n import N_
 
 BAD_SIZE = code("bundle.bad-volume-size", InputError, N_("{size} is not a size."), N_("Write it as 8GiB, 32GB or a number of bytes."))
-NO_SIGNATURE = code("model.signature-unreadable", InputError, N_("The signature {path} cannot be read: {reason}."), N_("Check the path and the rights."))
-BAD_CERTIFICATE = code("model.bad-certificate", InputError, N_("{path} holds no certificate in PEM."), N_("Name the file of a certificate authority."))
+NO_SIGNATURE = code(
+    "model.signature-unreadable", InputError, N_("The signature {path} cannot be read: {reason}."), N_("Check the path and the rights.")
+)
+BAD_CERTIFICATE = code(
+    "model.bad-certificate", InputError, N_("{path} holds no certificate in PEM."), N_("Name the file of a certificate authority.")
+)
 NO_FOLDER = code("model.not-found", InputError, N_("There is no model at {path}."), N_("Name the model's folder."))
-UNWRITABLE = code("model.signature-unwritable", WorldError, N_("The signature cannot be written to {path}: {reason}."), N_("Check the folder and its rights."))
+UNWRITABLE = code(
+    "model.signature-unwritable",
+    WorldError,
+    N_("The signature cannot be written to {path}: {reason}."),
+    N_("Check the folder and its rights."),
+)
+
+
+UNWRITABLE_RECEIPT = code("bundle.receipt-unwritable", WorldError, N_("The receipt cannot be written to {path}: {reason}."),
+                          N_("Check the folder and its rights."))
 
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
@@ -28,10 +42,14 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.add_argument("--out", required=True, metavar="DIR", help="the drive")
     one.add_argument("--key", required=True, action="append", metavar="FILE", help="signing key; several for several signers")
     one.add_argument("--passphrase-file", metavar="FILE", help="passphrase of the key")
+    one.add_argument("--trust-root", action="append", default=[], metavar="FILE",
+                     help="a trust root that it carries; the whole chain, oldest first")
     one.add_argument("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
     one.set_defaults(run=_build)
-    for name, function, text in (("inspect", _inspect, "who signed and what is inside, accepting nothing"),
-                                 ("verify", _verify, "check signature and every byte")):
+    for name, function, text in (
+        ("inspect", _inspect, "who signed and what is inside, accepting nothing"),
+        ("verify", _verify, "check signature and every byte"),
+    ):
         one = actions.add_parser(name, parents=common, help=text)
         one.add_argument("media", nargs="+", metavar="DIR", help="drive or bundle folder; several for several volumes")
         one.add_argument("--public-key", action="append", default=[], metavar="FILE", help="believe this key; needs no workspace")
@@ -40,6 +58,21 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one = actions.add_parser("import", parents=common, help="check and copy into the site's library")
     one.add_argument("media", nargs="+", metavar="DIR")
     one.set_defaults(run=_import)
+    one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state"),
+                     help="let pass once, recorded: an older release that was here before, an expired one, a state "
+                          "that fell behind the log")
+    one = actions.add_parser("sign", parents=common, help="add a signature to a bundle that others have signed")
+    one.add_argument("media", nargs="+", metavar="DIR", help="every volume of it")
+    one.add_argument("--key", required=True, action="append", metavar="FILE")
+    one.add_argument("--passphrase-file", metavar="FILE")
+    one.set_defaults(run=_sign)
+    one = actions.add_parser("check", parents=common, help="hash the library's files again")
+    one.add_argument("name", nargs="?", help="release id, bundle id or title; all when left out")
+    one.set_defaults(run=_check)
+    one = actions.add_parser("receipt", parents=common, help="write an import's signed receipt")
+    one.add_argument("name", help="release id, bundle id or title")
+    one.add_argument("--out", required=True, metavar="FILE")
+    one.set_defaults(run=_receipt)
     one = actions.add_parser("list", parents=common, help="the library")
     one.set_defaults(run=_list)
     one = actions.add_parser("remove", parents=common, help="take a release out of the library")
@@ -81,12 +114,32 @@ def _build(args: argparse.Namespace, app: Any) -> int:
         volume = units.parse_size(args.volume_size) if args.volume_size else None
     except ValueError:
         raise BAD_SIZE(size=args.volume_size) from None
-    built = _run(app, lambda ctx: build(ctx, Path(args.spec), Path(args.out), keys, volume))
-    data = {"bundle_id": built.bundle_id, "release_id": built.release_id, "folders": [str(f) for f in built.folders],
-            "files": built.files, "bytes": built.bytes, "objects": built.objects, "warnings": list(built.warnings)}
-    app.out(data, lambda: "\n".join([
-        app.t(N_("Bundle {bundle} written: {files} files, {size}, on {volumes} volumes."), bundle=built.bundle_id, files=built.files,
-              size=units.size(built.bytes), volumes=len(built.folders)), *(f"  {w}" for w in built.warnings)]))
+    chain = [read_file(path) for path in args.trust_root]
+    built = _run(app, lambda ctx: build(ctx, Path(args.spec), Path(args.out), keys, volume, chain))
+    data = {
+        "bundle_id": built.bundle_id,
+        "release_id": built.release_id,
+        "folders": [str(f) for f in built.folders],
+        "files": built.files,
+        "bytes": built.bytes,
+        "objects": built.objects,
+        "warnings": list(built.warnings),
+    }
+    app.out(
+        data,
+        lambda: "\n".join(
+            [
+                app.t(
+                    N_("Bundle {bundle} written: {files} files, {size}, on {volumes} volumes."),
+                    bundle=built.bundle_id,
+                    files=built.files,
+                    size=units.size(built.bytes),
+                    volumes=len(built.folders),
+                ),
+                *(f"  {w}" for w in built.warnings),
+            ]
+        ),
+    )
     return EXIT_DONE
 
 
@@ -99,9 +152,26 @@ def _believed(args: argparse.Namespace, app: Any) -> tuple[dict[str, Any], int, 
         return {k.keyid: (k, name) for k, name in keys}, args.threshold, frozenset()
     if not (app.workspace / "sealift.db").exists():
         return {}, 1, frozenset()
-    engine = app.engine()
-    site = engine.site.get()
-    return engine.trust.believed(), site.policy.release_threshold if site else 1, engine.trust.revoked()
+    from console.bundles.media import carried_roots, only
+    from console.errors import VerdictError
+
+    trust = app.engine().trust
+    try:
+        view = trust.view(carried_roots(only(_media(args))))
+    except VerdictError as problem:
+        view, args.chain_problem = trust.view([]), problem
+    except OSError:
+        view = trust.view([])  # the inspection that follows says what is wrong with the drive
+    return view.believed, view.threshold, view.revoked
+
+
+def _with_chain(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
+    """The verdict, with what was wrong with the trust roots that the bundle carries."""
+    problem = getattr(args, "chain_problem", None)
+    if problem is not None:
+        data["findings"].append({"code": "root-chain", "path": "trust", "message": str(problem)})
+        data["verdict"] = "failed"
+    return data
 
 
 def _media(args: argparse.Namespace) -> list[Path]:
@@ -112,7 +182,7 @@ def _inspect(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.verify import document, inspect
 
     seen = inspect(_media(args), *_believed(args, app))
-    data = document(seen, None)
+    data = _with_chain(args, document(seen, None))
     data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
@@ -122,7 +192,7 @@ def _verify(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.verify import verify
 
     believed = _believed(args, app)
-    data = _run(app, lambda ctx: verify(ctx, _media(args), *believed))
+    data = _with_chain(args, _run(app, lambda ctx: verify(ctx, _media(args), *believed)))
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
 
@@ -132,8 +202,11 @@ def _told(app: Any, data: dict[str, Any]) -> str:
 
     lines = [data["verdict"].upper()]
     if data.get("release_id"):
-        lines += [f"  {app.t(N_('Title'))}: {shown(data['title'])}", f"  {app.t(N_('Release'))}: {data['release_id'][:16]}",
-                  f"  {app.t(N_('Files'))}: {data['files']}, {units.size(data['bytes'])}"]
+        lines += [
+            f"  {app.t(N_('Title'))}: {shown(data['title'])}",
+            f"  {app.t(N_('Release'))}: {data['release_id'][:16]}",
+            f"  {app.t(N_('Files'))}: {data['files']}, {units.size(data['bytes'])}",
+        ]
         lines += [f"  {c['id']} ({c['type']}, {c['format']}) {shown(c['version'])} {shown(c['license'])}" for c in data["components"]]
     lines += [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}" for s in data["signers"]]
     lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
@@ -146,11 +219,58 @@ def _told(app: Any, data: dict[str, Any]) -> str:
 def _import(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.library import as_json
 
-    imported = app.ctx_job(app.engine().library.import_job(_media(args), app.t(N_("Import a bundle"))))
-    data = as_json(imported.release) | {"bytes_copied": imported.bytes_copied, "bytes_reused": imported.bytes_reused,
-                                        "receipt": imported.receipt}
-    app.out(data, lambda: app.t(N_("{title} is in the library: release {release}."), title=imported.release.title,
-                                release=imported.release.release_id[:16]))
+    imported = app.ctx_job(app.engine().library.import_job(
+        _media(args), app.t(N_("Import a bundle")), frozenset(args.override)))
+    data = as_json(imported.release) | {
+        "bytes_copied": imported.bytes_copied,
+        "bytes_reused": imported.bytes_reused,
+        "receipt": imported.receipt,
+    }
+    app.out(
+        data,
+        lambda: app.t(
+            N_("{title} is in the library: release {release}."), title=imported.release.title, release=imported.release.release_id[:16]
+        ),
+    )
+    return EXIT_DONE
+
+
+def _sign(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.build import cosign
+
+    keys = [load_signing_key(path, args.passphrase_file, app) for path in args.key]
+    folders = cosign(_media(args), keys)
+    app.out({"folders": [str(f) for f in folders], "keys": [k.public.keyid for k in keys]},
+            lambda: app.t(N_("Signature added on {volumes} volumes."), volumes=len(folders)))
+    return EXIT_DONE
+
+
+def _check(args: argparse.Namespace, app: Any) -> int:
+    from console.jobs.job import JobSpec
+
+    library = app.engine().library
+    releases = [library.get(args.name)] if args.name else library.list()
+
+    def run(ctx: Any) -> list[dict[str, Any]]:
+        return [{"release_id": r.release_id, "title": r.title, "findings": library.verify(ctx, r)} for r in releases]
+
+    told = app.ctx_job(JobSpec("bundle.check", app.t(N_("Hash the library's files again")), run))
+    bad = any(r["findings"] for r in told)
+    lines = [f"{r['title']}: {f['code']}  {f['path']}  {app.t(f['message'])}" for r in told for f in r["findings"]]
+    app.out({"verdict": "failed" if bad else "verified", "releases": told},
+            lambda: "\n".join(lines) or app.t(N_("Every file of the library is what it was.")))
+    return EXIT_BAD_VERDICT if bad else EXIT_DONE
+
+
+def _receipt(args: argparse.Namespace, app: Any) -> int:
+    library = app.engine().library
+    release = library.get(args.name)
+    try:
+        Path(args.out).write_bytes(library.receipt(release))
+    except OSError as problem:
+        raise UNWRITABLE_RECEIPT(path=args.out, reason=problem.strerror or "?") from None
+    app.out({"receipt": args.out, "release_id": release.release_id},
+            lambda: app.t(N_("Receipt written to {path}."), path=args.out))
     return EXIT_DONE
 
 
@@ -158,10 +278,17 @@ def _list(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.library import as_json
 
     releases = app.engine().library.list()
-    app.out({"releases": [as_json(r) for r in releases]}, lambda: table(
-        [(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
-        (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size")))) if releases
-        else app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR")))
+    app.out(
+        {"releases": [as_json(r) for r in releases]},
+        lambda: (
+            table(
+                [(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
+                (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size"))),
+            )
+            if releases
+            else app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR"))
+        ),
+    )
     return EXIT_DONE
 
 

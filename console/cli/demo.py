@@ -23,8 +23,11 @@ from console.errors import EXIT_BAD_VERDICT, VerdictError, code
 from console.i18n import N_
 
 STEP_FAILED = code(
-    "demo.step-failed", VerdictError, N_("The demonstration stopped at `sealift {command}` (exit code {exit_code})."),
-    N_("The lines above say what went wrong. The workspace is kept at {workspace}."))
+    "demo.step-failed",
+    VerdictError,
+    N_("The demonstration stopped at `sealift {command}` (exit code {exit_code})."),
+    N_("The lines above say what went wrong. The workspace is kept at {workspace}."),
+)
 
 SERVERS = ("practice-nvidia", "practice-ascend", "practice-amd")
 
@@ -54,8 +57,14 @@ def run(args: argparse.Namespace, app: Any) -> int:
     summary["seconds"] = round(time.monotonic() - began, 1)
     if args.keep:
         summary["workspace"] = str(console.workspace)
-    app.out(summary, lambda: app.t(N_("Done in {seconds} s: {answers} servers answered, and the exported record is verified."),
-                                   seconds=summary["seconds"], answers=len(summary["answers"])))
+    app.out(
+        summary,
+        lambda: app.t(
+            N_("Done in {seconds} s: {answers} servers answered, and the exported record is verified."),
+            seconds=summary["seconds"],
+            answers=len(summary["answers"]),
+        ),
+    )
     return 0 if summary["audit"] == "verified" else EXIT_BAD_VERDICT
 
 

@@ -38,8 +38,13 @@ def _list(args: argparse.Namespace, app: Any) -> int:
     rows = jobs.interrupted() if args.interrupted else jobs.history()
     for row in rows:
         row["how_to_go_on"] = app.t(HOW_TO_GO_ON.get(row["kind"], N_("Start it again."))) if row["state"] == "interrupted" else None
-    app.out({"jobs": rows}, lambda: table([(r["id"], r["submitted_at"][:19], r["state"], r["title"], r["how_to_go_on"] or "") for r in rows],
-                                          ("ID", app.t(N_("Since")), app.t(N_("State")), app.t(N_("Job")), "")))
+    app.out(
+        {"jobs": rows},
+        lambda: table(
+            [(r["id"], r["submitted_at"][:19], r["state"], r["title"], r["how_to_go_on"] or "") for r in rows],
+            ("ID", app.t(N_("Since")), app.t(N_("State")), app.t(N_("Job")), ""),
+        ),
+    )
     return EXIT_DONE
 
 
@@ -53,7 +58,19 @@ def _errors(args: argparse.Namespace, app: Any) -> int:
     for name in registry.all_modules():
         importlib.import_module(name)
     kinds = declared().values()
-    app.out({"errors": [{"code": k.code, "message": app.t(k.message), "remedy": app.t(k.remedy), "retryable": k.retryable,
-                         "exit_code": k.family.exit_code} for k in kinds]},
-            lambda: "\n".join(f"{k.code}  (exit {k.family.exit_code})\n    {app.t(k.message)}\n    {app.t(k.remedy)}" for k in kinds))
+    app.out(
+        {
+            "errors": [
+                {
+                    "code": k.code,
+                    "message": app.t(k.message),
+                    "remedy": app.t(k.remedy),
+                    "retryable": k.retryable,
+                    "exit_code": k.family.exit_code,
+                }
+                for k in kinds
+            ]
+        },
+        lambda: "\n".join(f"{k.code}  (exit {k.family.exit_code})\n    {app.t(k.message)}\n    {app.t(k.remedy)}" for k in kinds),
+    )
     return EXIT_DONE

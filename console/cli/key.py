@@ -11,11 +11,21 @@ from console.errors import EXIT_DONE, InputError, WorldError, code
 from console.i18n import N_
 from console.secrets import Secret
 
-NOT_COMPARED = code("trust.not-compared", InputError, N_("The key's fingerprint is {fingerprint}. It was not compared yet."),
-                    N_("Compare it with what its holder reads out, then give it with --fingerprint."))
-PUBLIC_UNWRITABLE = code("key.public-unwritable", WorldError, N_("{path} cannot be written: {reason}."), N_("Check the folder and its rights."))
-NO_PASSPHRASE = code("key.no-passphrase", InputError, N_("A new key needs a passphrase."),
-                     N_("Run it on a terminal, give --passphrase-file, or say --no-passphrase if the file is protected otherwise."))
+NOT_COMPARED = code(
+    "trust.not-compared",
+    InputError,
+    N_("The key's fingerprint is {fingerprint}. It was not compared yet."),
+    N_("Compare it with what its holder reads out, then give it with --fingerprint."),
+)
+PUBLIC_UNWRITABLE = code(
+    "key.public-unwritable", WorldError, N_("{path} cannot be written: {reason}."), N_("Check the folder and its rights.")
+)
+NO_PASSPHRASE = code(
+    "key.no-passphrase",
+    InputError,
+    N_("A new key needs a passphrase."),
+    N_("Run it on a terminal, give --passphrase-file, or say --no-passphrase if the file is protected otherwise."),
+)
 
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
@@ -53,6 +63,9 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one = actions.add_parser("fingerprint", parents=common, help="the fingerprint of a key file")
     one.add_argument("file")
     one.set_defaults(run=_fingerprint)
+    from console.cli.root import register_under
+
+    register_under(actions, common)
 
 
 def _new(args: argparse.Namespace, app: Any) -> int:
@@ -65,8 +78,10 @@ def _new(args: argparse.Namespace, app: Any) -> int:
         raise USAGE(problem="name the file for the new key", command="key new")
     key = PrivateKey.generate(args.alg)
     key.save(Path(path), _new_passphrase(args, app))
-    app.out({"file": path, "key_id": key.public.keyid, "alg": args.alg, "fingerprint": key.public.fingerprint},
-            lambda: app.t(N_("Key written to {path}. Fingerprint: {fingerprint}"), path=path, fingerprint=key.public.fingerprint))
+    app.out(
+        {"file": path, "key_id": key.public.keyid, "alg": args.alg, "fingerprint": key.public.fingerprint},
+        lambda: app.t(N_("Key written to {path}. Fingerprint: {fingerprint}"), path=path, fingerprint=key.public.fingerprint),
+    )
     return EXIT_DONE
 
 
@@ -100,8 +115,10 @@ def _public(args: argparse.Namespace, app: Any) -> int:
             Path(args.out).write_bytes(key.pem)
         except OSError as problem:
             raise PUBLIC_UNWRITABLE(path=args.out, reason=problem.strerror or "?") from None
-    app.out({"key_id": key.keyid, "alg": key.alg, "fingerprint": key.fingerprint, "pem": key.pem.decode(), "file": args.out},
-            lambda: key.fingerprint if args.out else key.pem.decode().rstrip())
+    app.out(
+        {"key_id": key.keyid, "alg": key.alg, "fingerprint": key.fingerprint, "pem": key.pem.decode(), "file": args.out},
+        lambda: key.fingerprint if args.out else key.pem.decode().rstrip(),
+    )
     return EXIT_DONE
 
 
@@ -112,9 +129,14 @@ def _add(args: argparse.Namespace, app: Any) -> int:
     if not args.fingerprint and not args.yes:
         raise NOT_COMPARED(fingerprint=key.fingerprint)
     added = app.engine().trust.add(key, args.name or Path(args.file).stem, args.fingerprint or key.fingerprint)
-    app.out({"key_id": key.keyid, "name": added.holder, "fingerprint": key.fingerprint, "alg": key.alg},
-            lambda: app.t(N_("Bundles signed by {holder} are accepted from now on. Fingerprint: {fingerprint}"),
-                          holder=added.holder, fingerprint=key.fingerprint))
+    app.out(
+        {"key_id": key.keyid, "name": added.holder, "fingerprint": key.fingerprint, "alg": key.alg},
+        lambda: app.t(
+            N_("Bundles signed by {holder} are accepted from now on. Fingerprint: {fingerprint}"),
+            holder=added.holder,
+            fingerprint=key.fingerprint,
+        ),
+    )
     return EXIT_DONE
 
 
@@ -124,18 +146,38 @@ def _list(args: argparse.Namespace, app: Any) -> int:
     def text() -> str:
         if not keys:
             return app.t(N_("No key is trusted yet, so no bundle can be verified. Add one: sealift trust add FILE --fingerprint …"))
-        return table([(k.holder, k.key.alg, k.key.fingerprint, app.t(N_("revoked")) if k.revoked_at else "") for k in keys],
-                     (app.t(N_("Holder")), app.t(N_("Algorithm")), app.t(N_("Fingerprint")), ""))
+        return table(
+            [(k.holder, k.key.alg, k.key.fingerprint, app.t(N_("revoked")) if k.revoked_at else "") for k in keys],
+            (app.t(N_("Holder")), app.t(N_("Algorithm")), app.t(N_("Fingerprint")), ""),
+        )
 
-    app.out({"keys": [{"key_id": k.key.keyid, "name": k.holder, "alg": k.key.alg, "fingerprint": k.key.fingerprint, "added_at": k.added_at,
-                       "added_by": k.added_by, "revoked_at": k.revoked_at, "reason": k.reason} for k in keys]}, text)
+    app.out(
+        {
+            "keys": [
+                {
+                    "key_id": k.key.keyid,
+                    "name": k.holder,
+                    "alg": k.key.alg,
+                    "fingerprint": k.key.fingerprint,
+                    "added_at": k.added_at,
+                    "added_by": k.added_by,
+                    "revoked_at": k.revoked_at,
+                    "reason": k.reason,
+                }
+                for k in keys
+            ]
+        },
+        text,
+    )
     return EXIT_DONE
 
 
 def _revoke(args: argparse.Namespace, app: Any) -> int:
     key = app.engine().trust.revoke(args.key, args.reason)
-    app.out({"key_id": key.key.keyid, "name": key.holder, "revoked_at": key.revoked_at},
-            lambda: app.t(N_("The key of {holder} counts no more."), holder=key.holder))
+    app.out(
+        {"key_id": key.key.keyid, "name": key.holder, "revoked_at": key.revoked_at},
+        lambda: app.t(N_("The key of {holder} counts no more."), holder=key.holder),
+    )
     return EXIT_DONE
 
 

@@ -26,12 +26,18 @@ from console.i18n import LANGUAGES, N_, tr
 from console.secrets import Secret
 
 USAGE = code("command.usage", UsageError, N_("{problem}"), N_("`sealift {command} --help` shows how the command is used."))
-NO_SECRET = code("command.no-secret", InputError, N_("A password is needed, and there is nobody to ask."),
-                 N_("Run it on a terminal, or give a file with the option that ends in -file."))
-SECRET_FILE = code("command.secret-file", InputError, N_("The file {path} cannot be read: {reason}."),
-                   N_("Check the path and the rights of the file."))
-NO_WINDOW = code("command.no-window", UsageError, N_("This installation has no window; name a command."),
-                 N_("`sealift --help` lists the commands."))
+NO_SECRET = code(
+    "command.no-secret",
+    InputError,
+    N_("A password is needed, and there is nobody to ask."),
+    N_("Run it on a terminal, or give a file with the option that ends in -file."),
+)
+SECRET_FILE = code(
+    "command.secret-file", InputError, N_("The file {path} cannot be read: {reason}."), N_("Check the path and the rights of the file.")
+)
+NO_WINDOW = code(
+    "command.no-window", UsageError, N_("This installation has no window; name a command."), N_("`sealift --help` lists the commands.")
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,8 +48,9 @@ class _Parser(argparse.ArgumentParser):
 class App:
     """What a command is handed."""
 
-    def __init__(self, args: argparse.Namespace):
+    def __init__(self, args: argparse.Namespace, window_check: Callable[[], str] | None = None):
         self._args, self._engine = args, None
+        self.window_check = window_check
         self.lang: str = args.lang
         self.json: bool = args.json
 
@@ -159,12 +166,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None, open_window: Callable[..., int] | None = None) -> int:
+def main(
+    argv: list[str] | None = None,
+    open_window: Callable[..., int] | None = None,
+    window_check: Callable[[], str] | None = None,
+) -> int:
     """Run one command.
 
     Args:
         argv: the words after the program's name; of this process when None.
         open_window: opens the window; called when no command is named.
+        window_check: shows a window and says what it saw; part of ``self-test`` where there is a window.
 
     Returns:
         The exit code.
@@ -174,7 +186,7 @@ def main(argv: list[str] | None = None, open_window: Callable[..., int] | None =
     app: App | None = None
     try:
         args = build_parser().parse_args(words)
-        app = App(args)
+        app = App(args, window_check)
         if getattr(args, "run", None) is None:
             if open_window is None:
                 raise NO_WINDOW()

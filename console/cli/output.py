@@ -60,10 +60,9 @@ class ProgressPrinter:
         done, total = sum(p.done for p in self._progress.values()), sum(p.total or 0 for p in self._progress.values())
         unit = next(iter(self._progress.values())).unit
         spent = max(self._drawn_at - self._began, 1e-6)
+        text = f"{done} / {total} {unit}"
         if unit == "bytes":
             text = f"{units.size(done)} / {units.size(total)}  {units.rate(done / spent)}"
-        else:
-            text = f"{done} / {total} {unit}"
         share = min(1.0, done / total) if total else 0.0
         bar = "█" * int(24 * share) + "░" * (24 - int(24 * share))
         self._wipe()
@@ -92,8 +91,7 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
     """Rows under a head, columns aligned by display width."""
     lines = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
     widths = [max(_width(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(line, widths, strict=True)).rstrip()
-                     for line in lines)
+    return "\n".join("  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _width(text: str) -> int:

@@ -12,10 +12,16 @@ from console.i18n import N_
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``ready``."""
-    parser = sub.add_parser("ready", parents=common, help="readiness checks with evidence, on the latest inventory")
+    parser = sub.add_parser("ready", parents=common, help="readiness checks with evidence, on the latest inventory",
+                            epilog="A server's verdict is that of its worst check. Exit code 1 when a check fails, or when one that blocks is "
+                                   "unknown: what could not be measured is never a pass.")
     parser.add_argument("servers", nargs="*", metavar="NAME", help="servers or @group; all when left out")
-    parser.add_argument("--model", metavar="RELEASE", help="a release of the library that is to run")
+    parser.add_argument("--model", metavar="NAME", help="a release of the library that is to run, or a model of the catalog")
     parser.add_argument("--playbook", metavar="ID", help="the recipe that is to run it")
+    parser.add_argument("--context", metavar="TOKENS", type=int, help="longest request, prompt and answer together")
+    parser.add_argument("--concurrency", metavar="N", type=int, help="requests of that length at the same time")
+    parser.add_argument("--nodes", metavar="N", type=int, default=1, help="servers that work on one model (1)")
+    parser.add_argument("--allow-unknown", action="store_true", help="exit 0 also when something could not be measured")
     parser.set_defaults(run=_run)
 
 
@@ -24,13 +30,20 @@ def _run(args: argparse.Namespace, app: Any) -> int:
 
     engine = app.engine()
     names = [record.name for record in engine.servers.select(args.servers)]
-    results = engine.readiness.run(names, args.model, args.playbook)
-    servers = [{"name": name, "verdict": verdict([r for r in results if r.server == name]),
-                "checks": [r.as_json(app.lang) for r in results if r.server == name]} for name in names]
+    results = engine.readiness.run(names, args.model, args.playbook, args.context, args.concurrency, args.nodes)
+    servers = [
+        {
+            "name": name,
+            "verdict": verdict([r for r in results if r.server == name]),
+            "checks": [r.as_json(app.lang) for r in results if r.server == name],
+        }
+        for name in names
+    ]
     # Unknown is never a pass: what could not be measured keeps the exit code from saying that all is well.
     overall = verdict(results)
     app.out({"verdict": overall, "servers": servers}, lambda: "\n\n".join(_told(app, server) for server in servers))
-    return EXIT_BAD_VERDICT if overall in ("fail", "unknown") else EXIT_DONE
+    bad = ("fail",) if args.allow_unknown else ("fail", "unknown")
+    return EXIT_BAD_VERDICT if overall in bad else EXIT_DONE
 
 
 def _told(app: Any, server: dict[str, Any]) -> str:

@@ -64,17 +64,24 @@ def _policy(args: argparse.Namespace) -> dict[str, Any]:
 
 def _init(args: argparse.Namespace, app: Any) -> int:
     site = app.engine().site.init(args.name, args.jurisdiction, args.classification, args.id, **_policy(args))
-    app.out({"site": asdict(site), "workspace": str(app.workspace), "audit_verifier_key": app.engine().audit.verifier_line()},
-            lambda: app.t(N_("The site {name} is set up in {workspace}."), name=site.name, workspace=str(app.workspace)))
+    app.out(
+        {"site": asdict(site), "workspace": str(app.workspace), "audit_verifier_key": app.engine().audit.verifier_line()},
+        lambda: app.t(N_("The site {name} is set up in {workspace}."), name=site.name, workspace=str(app.workspace)),
+    )
     return EXIT_DONE
 
 
 def _show(args: argparse.Namespace, app: Any) -> int:
     site = app.engine().site.need()
     document = {"site": asdict(site), "workspace": str(app.workspace), "audit_verifier_key": app.engine().audit.verifier_line()}
-    rows = [("name", site.name), ("id", site.site_id), ("jurisdiction", site.jurisdiction), ("classification", site.classification),
-            *((key.replace("_", " "), str(value)) for key, value in asdict(site.policy).items()),
-            ("audit verifier key", document["audit_verifier_key"])]
+    rows = [
+        ("name", site.name),
+        ("id", site.site_id),
+        ("jurisdiction", site.jurisdiction),
+        ("classification", site.classification),
+        *((key.replace("_", " "), str(value)) for key, value in asdict(site.policy).items()),
+        ("audit verifier key", document["audit_verifier_key"]),
+    ]
     app.out(document, lambda: "\n".join(f"{key}: {value}" for key, value in rows))
     return EXIT_DONE
 
@@ -90,10 +97,18 @@ def _settings(args: argparse.Namespace, app: Any) -> int:
     from console.settings import DECLARED
 
     values = app.engine().settings.all()
-    app.out({"settings": {key: {"value": value, "default": DECLARED[key].default, "explanation": app.t(DECLARED[key].explanation)}
-                          for key, value in values.items()}},
-            lambda: table([(key, str(value), app.t(DECLARED[key].explanation)) for key, value in values.items()],
-                          (app.t(N_("Setting")), app.t(N_("Value")), app.t(N_("Meaning")))))
+    app.out(
+        {
+            "settings": {
+                key: {"value": value, "default": DECLARED[key].default, "explanation": app.t(DECLARED[key].explanation)}
+                for key, value in values.items()
+            }
+        },
+        lambda: table(
+            [(key, str(value), app.t(DECLARED[key].explanation)) for key, value in values.items()],
+            (app.t(N_("Setting")), app.t(N_("Value")), app.t(N_("Meaning"))),
+        ),
+    )
     return EXIT_DONE
 
 

@@ -41,8 +41,7 @@ class JobSpec:
 class Context:
     """What a running job may say and ask. Safe from several threads of the job."""
 
-    def __init__(self, bus: EventBus | None = None, job: str | None = None, server: str | None = None,
-                 root: Context | None = None):
+    def __init__(self, bus: EventBus | None = None, job: str | None = None, server: str | None = None, root: Context | None = None):
         self._bus, self._job, self._server, self._root = bus, job, server, root or self
         if root is None:
             self._stop = threading.Event()

@@ -16,8 +16,13 @@ from console.jobs.job import Context, JobSpec
 from console.store import jobs as table
 from console.store.database import Store
 
-CLOSED = code("jobs.closed", WorldError, N_("Sealift is closing, so {title} was not started."),
-              N_("Start Sealift again and repeat it."), retryable=True)
+CLOSED = code(
+    "jobs.closed",
+    WorldError,
+    N_("Sealift is closing, so {title} was not started."),
+    N_("Start Sealift again and repeat it."),
+    retryable=True,
+)
 MAX_RUNNING = 8
 
 

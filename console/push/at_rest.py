@@ -2,65 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from console.bundles.library import Release
+from console.bundles.manifest import FileEntry
 from console.errors import SealiftError
 from console.jobs.job import Context
+from console.push.connection import LOOKING_S, Lines
+from console.push.problems import BROKEN, NO_DIGEST
+from console.servers.record import ServerRecord
 
-# Low priority, so that a model that is being served keeps the disk; past the cache where dd can drop it.
+# At low priority, so that a model that is being served keeps processor and disk. Read past the cache where dd can, for the
+# cache may still hold what the disk has lost. A file that is found wrong loses the note that lets the next push trust it.
 _SCRIPT = r"""
 case $1 in '~') store=$HOME ;; '~/'*) store=$HOME/${1#'~/'} ;; *) store=$1 ;; esac
 if command -v openssl >/dev/null 2>&1; then digest() { openssl dgst -sha256 | sed 's/.*= *//'; }
-else digest() { sha256sum | cut -d' ' -f1; }; fi
-renice 19 $$ >/dev/null 2>&1; ionice -c3 -p $$ >/dev/null 2>&1
-while IFS= read -r path; do
+elif command -v sha256sum >/dev/null 2>&1; then digest() { sha256sum | cut -d' ' -f1; }
+else echo no-digest-tool; exit 1; fi
+renice -n 19 $$ >/dev/null 2>&1; ionice -c3 -p $$ >/dev/null 2>&1
+while read -r size sha && IFS= read -r path; do
     f=$store/releases/$2/$path
-    if [ -f "$f" ] && [ ! -L "$f" ]; then
-        dd if="$f" iflag=nocache count=0 2>/dev/null
-        digest <"$f"
-    else echo missing; fi
+    [ -f "$f" ] && [ ! -L "$f" ] || { echo missing; continue; }
+    from=medium
+    if [ "$size" -eq 0 ]; then real=$(digest <"$f")
+    elif dd if="$f" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then
+        real=$(dd if="$f" iflag=direct bs=1048576 2>/dev/null | digest)
+    else
+        dd if="$f" iflag=nocache count=0 2>/dev/null || from=cache
+        real=$(digest <"$f")
+    fi
+    [ "$real" = "$sha" ] || rm -f "$store/objects/$(printf %.2s "$sha")/$sha.chunks"
+    echo "$real $from"
 done
 """
 
 
-def check(ctx: Context, servers: Any, release: Release, name: str) -> dict[str, Any]:
-    """``{"name", "verdict", "findings", "error"}`` of one server."""
+def check(ctx: Context, servers: Any, release: Release, record: ServerRecord, components: Sequence[str] | None) -> dict[str, Any]:
+    """``{"name", "verdict", "degree", "findings", "error"}`` of one server. ``degree`` is ``media`` when every byte was read
+    past the cache, else ``stored``."""
     try:
-        transport = servers.connect(name)
+        transport = servers.connect(record.name)
         try:
             with ctx.on_cancel(transport.close):
-                findings = _findings(ctx, transport, servers.get(name).store, release)
+                files = [f for f in release.files if components is None or f.component in components]
+                findings, degree = _findings(ctx, transport, record.store, release.release_id, files)
         finally:
             transport.close()
     except SealiftError as problem:
+        ctx.checkpoint()
         ctx.result("unverified")
-        return {"name": name, "verdict": "unverified", "findings": [], "error": problem.as_dict()}
+        return {"name": record.name, "verdict": "unverified", "degree": "", "findings": [], "error": problem.as_dict()}
     verdict = "failed" if findings else "verified"
     ctx.result(verdict)
-    return {"name": name, "verdict": verdict, "findings": findings, "error": None}
+    return {"name": record.name, "verdict": verdict, "degree": degree, "findings": findings, "error": None}
 
 
-def _findings(ctx: Context, transport: Any, store: str, release: Release) -> list[dict[str, str]]:
-    findings, done, total = [], 0, release.bytes
-    stream = transport.open(("sh", "-c", _SCRIPT, "verify", store, release.release_id))
+def _findings(ctx: Context, transport: Any, store: str, release_id: str, files: Sequence[FileEntry]) -> tuple[list[dict[str, str]], str]:
+    """What is wrong, and the degree. The server's word for a digest is all there is: a lying server is not found out here."""
+    findings, done, total, degree = [], 0, sum(f.size for f in files), "media"
+    stream = transport.open(("sh", "-c", _SCRIPT, "verify", store, release_id))
+    lines = Lines(stream, transport.server)
     try:
-        buffer = b""
-        for entry in release.files:
-            stream.write(entry.path.encode() + b"\n")
-            while b"\n" not in buffer and len(buffer) < 4096:
-                data = stream.read(4096, 6 * 3600)
-                if not data:
-                    return [*findings, {"code": "missing", "path": entry.path, "message": "the server stopped answering"}]
-                buffer += data
-            line, _, buffer = buffer.partition(b"\n")
-            said = line.decode("ascii", "replace").strip()
+        for entry in files:
+            stream.write(f"{entry.size} {entry.sha256}\n{entry.path}\n".encode())
+            said, _, source = lines.next(LOOKING_S).decode("utf-8", "replace").strip().partition(" ")
+            if said == "no-digest-tool":
+                raise NO_DIGEST(server=transport.server)
             if said == "missing":
                 findings.append({"code": "missing", "path": entry.path, "message": "the file is not there"})
+            elif len(said) != 64 or source not in ("medium", "cache"):
+                raise BROKEN(server=transport.server, reason=f"it answered {said[:80]!r} where a digest was due")
             elif said != entry.sha256:
                 findings.append({"code": "digest", "path": entry.path, "message": "the file is not the one that was signed"})
+            degree = "stored" if source == "cache" else degree
             done += entry.size
             ctx.progress(done, total, "bytes")
     finally:
         stream.close()
-    return findings
+    return findings, degree

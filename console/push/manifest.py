@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from console.bundles.library import Library, Release
 from console.bundles.manifest import FileEntry
+
+LANE_BYTES = 8 << 20
+"""Files of at least this size may be sent over several connections."""
+
+IDLE_S = 30
+"""A receiver that hears nothing for so long takes its console for gone; the console gives a sign of life more often."""
+
+PATIENCE_S = 45
+"""How long a new push waits for the store: longer than a receiver without a console lives."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +30,15 @@ class Source:
 
     entry: FileEntry
     place: Path
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each chunk begins."""
+        at, found = 0, []
+        for _, length in self.entry.chunks:
+            found.append(at)
+            at += length
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -28,16 +51,64 @@ class PushPlan:
     sources: tuple[Source, ...]
     links: tuple[tuple[str, str], ...]
     executable: frozenset[str]
+    patience_s: float = PATIENCE_S
 
-    @property
+    @cached_property
     def bytes_total(self) -> int:
         """Sum of the distinct files' sizes."""
         return sum(s.entry.size for s in self.sources)
 
-    def listing(self) -> list[list]:
-        """The files as the receiver is told them, every link with its file's chunks."""
-        by_digest = {s.entry.sha256: s.entry for s in self.sources}
-        return [[path, by_digest[d].size, d, d in self.executable, [list(c) for c in by_digest[d].chunks]] for path, d in self.links]
+    @cached_property
+    def chunks(self) -> tuple[tuple[int, int], ...]:
+        """(file number, index) of every chunk, in the order in which the receiver counts them."""
+        return tuple((n, i) for n, s in enumerate(self.sources) for i in range(len(s.entry.chunks)))
+
+    def length(self, number: int, index: int) -> int:
+        """Bytes of a chunk."""
+        return self.sources[number].entry.chunks[index][1]
+
+    def message(self, push: str, role: str) -> bytes:
+        """The plan as a receiver reads it. ``push`` is this run's random name, ``role`` is lead or lane."""
+        head = json.dumps(
+            {
+                "store": self.store,
+                "release": self.release_id,
+                "degree": self.degree,
+                "push": push,
+                "role": role,
+                "idle_s": IDLE_S,
+                "patience_s": self.patience_s,
+                "lane_bytes": LANE_BYTES,
+            }
+        ).encode()
+        packed = zlib.compress(struct.pack(">I", len(head)) + head + self._body, 1)
+        return struct.pack(">I", len(packed)) + packed
+
+    @cached_property
+    def _body(self) -> bytes:
+        entries = [s.entry for s in self.sources]
+        numbers = {e.sha256: n for n, e in enumerate(entries)}
+        chunks = [chunk for e in entries for chunk in e.chunks]
+        paths = [path.encode() for path, _ in self.links]
+        return b"".join(
+            (
+                struct.pack(">III", len(entries), len(chunks), len(paths)),
+                _packed("Q", (e.size for e in entries)),
+                _packed("I", (len(e.chunks) for e in entries)),
+                bytes(e.sha256 in self.executable for e in entries),
+                bytes.fromhex("".join(e.sha256 for e in entries)),
+                _packed("I", (length for _, length in chunks)),
+                bytes.fromhex("".join(digest for digest, _ in chunks)),
+                _packed("I", (numbers[sha256] for _, sha256 in self.links)),
+                _packed("H", (len(path) for path in paths)),
+                *paths,
+            )
+        )
+
+
+def _packed(kind: str, values: Any) -> bytes:
+    listed = list(values)
+    return struct.pack(f">{len(listed)}{kind}", *listed)
 
 
 def plan(library: Library, release: Release, store: str, degree: str, components: Sequence[str] | None = None) -> PushPlan:
@@ -48,6 +119,21 @@ def plan(library: Library, release: Release, store: str, degree: str, components
     """
     wanted = [f for f in release.files if components is None or f.component in components]
     distinct = {f.sha256: f for f in wanted}
-    sources = tuple(Source(f, library.open_file(release, f.path)) for f in distinct.values())
-    return PushPlan(release.release_id, store, degree, sources, tuple((f.path, f.sha256) for f in wanted),
-                    frozenset(f.sha256 for f in wanted if f.exec))
+    return PushPlan(
+        release.release_id,
+        store,
+        degree,
+        tuple(Source(f, _place(library, release, f)) for f in distinct.values()),
+        tuple((f.path, f.sha256) for f in wanted),
+        frozenset(f.sha256 for f in wanted if f.exec),
+    )
+
+
+def _place(library: Library, release: Release, entry: FileEntry) -> Path:
+    place = library.file(entry.sha256)
+    try:
+        if place.stat().st_size == entry.size:
+            return place
+    except OSError:
+        pass  # open_file says what is wrong with it
+    return library.open_file(release, entry.path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from console.bundles.library import Release
@@ -12,139 +13,232 @@ from console.errors import Cancelled, InputError, SealiftError, code
 from console.i18n import N_
 from console.jobs.job import Context, JobSpec
 from console.push import manifest
-from console.push.sender import WRONG_BYTES, Limit, Outcome, send
+from console.push.connection import Limit
+from console.push.lanes import Slots, Way
+from console.push.sender import Means, Outcome, send
+from console.servers.record import ServerRecord
+from console.transport.ssh import Target
 
 if TYPE_CHECKING:
     from console.engine import Engine
 
 DEGREES = ("received", "stored", "media")
 BAD_DEGREE = code("push.bad-degree", InputError, N_("{degree} is not a degree of verification."), N_("Choose received, stored or media."))
+BAD_CONNECTIONS = code("push.bad-connections", InputError, N_("{count} connections to a server are not possible."), N_("Choose 1 to 4."))
 NO_SERVERS = code("push.no-servers", InputError, N_("No server was named."), N_("Name the servers to push to."))
+NO_COMPONENT = code(
+    "push.no-component", InputError, N_("{title} has no component {component}."), N_("`sealift bundle inspect` lists the components.")
+)
 
 AT_ONCE = 8
 RECONNECTS = 2
 UNREACHABLE = ("ssh.unreachable", "ssh.refused", "ssh.timeout", "ssh.connection-lost", "ssh.not-ssh")
-REFUSED = ("ssh.host-key-changed", "ssh.host-key-unknown", "ssh.auth-failed", WRONG_BYTES.code)
+REFUSED = ("ssh.host-key-changed", "ssh.host-key-unknown", "ssh.auth-failed")
 
 
 class PushService:
     """Pushes releases."""
 
     def __init__(self, engine: Engine):
-        self._engine = engine
+        self._engine, self._slots = engine, Slots()
 
     def job(self, release: Release, names: Sequence[str], title: str, **options: Any) -> JobSpec:
         """The job that pushes; see :meth:`run` for the options."""
-        return JobSpec("push.run", title, lambda ctx: self.run(ctx, release, names, **options), tuple(names), changes=True,
-                       params={"release": release.release_id, "servers": list(names)}, changed=frozenset({"servers", "audit", "jobs"}))
+        return JobSpec(
+            "push.run",
+            title,
+            lambda ctx: self.run(ctx, release, names, **options),
+            tuple(names),
+            changes=True,
+            params={"release": release.release_id, "servers": list(names)},
+            changed=frozenset({"servers", "audit", "jobs"}),
+        )
 
-    def run(self, ctx: Context, release: Release, names: Sequence[str], *, relay: str = "auto", degree: str | None = None,
-            components: Sequence[str] | None = None, limit_bytes_per_s: int | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        ctx: Context,
+        release: Release,
+        names: Sequence[str],
+        *,
+        relay: str = "auto",
+        degree: str | None = None,
+        components: Sequence[str] | None = None,
+        limit_bytes_per_s: int | None = None,
+        connections: int | None = None,
+    ) -> dict[str, Any]:
         """Push to every named server.
 
         Args:
             relay: ``auto`` or ``off``; servers are fed by the console alone, and the result says so.
             degree: received, stored or media; never less than the site's policy.
-            components: ids; all when None. limit_bytes_per_s: for all servers together; the setting when None.
+            components: ids; all when None.
+            limit_bytes_per_s: for all servers together; the setting when None.
+            connections: 1 to 4 to each server; as many as the measured rate justifies when None.
 
         Returns:
             ``{"servers": [...]}`` of the contract, in the order of ``names``.
 
         Raises:
-            DeniedError. InputError: an unknown server. Cancelled: what was verified stays for the next push.
+            DeniedError. InputError: an unknown server or component. Cancelled: what was verified stays for the next push.
         """
         self._engine.require("operator")
-        if not names:
-            raise NO_SERVERS()
+        records = self._records(names)
         degree = self._degree(degree)
-        records = [self._engine.servers.get(name) for name in names]
-        limit = Limit(limit_bytes_per_s if limit_bytes_per_s is not None else self._engine.settings.get("push.limit-bytes-per-s"))
-        obj = {"kind": "release", "id": release.release_id, "digest": release.release_id}
-        with self._engine.act("push.start", obj, {"servers": list(names), "degree": degree}) as told:
+        if connections is not None and connections not in range(1, 5):
+            raise BAD_CONNECTIONS(count=connections)
+        if unknown := set(components or ()) - {c.id for c in release.components}:
+            raise NO_COMPONENT(title=release.title, component=min(unknown))
+        limit = Limit(self._engine.settings.get("push.limit-bytes-per-s") if limit_bytes_per_s is None else limit_bytes_per_s)
+        means = Means(limit, self._slots, None, connections)
+        detail = {
+            "servers": [r.name for r in records],
+            "degree": degree,
+            "components": list(components) if components is not None else None,
+        }
+        with self._recorded(release, detail) as told:
             with ThreadPoolExecutor(AT_ONCE, "push") as pool:
-                results = list(pool.map(lambda r: self._one(ctx.server(r.name), release, r, degree, components, limit), records))
-            told["servers"] = {r["name"]: {k: r[k] for k in ("outcome", "degree", "bytes_sent", "bytes_reused", "bytes_resumed")}
-                               | {"error": r["error"]["code"] if r["error"] else None} for r in results}
+                results = list(pool.map(lambda r: self._one(ctx.server(r.name), release, r, degree, components, means), records))
+            told["servers"] = {r["name"]: _recorded_result(r) for r in results}
             if any(r["outcome"] == "cancelled" for r in results):
                 raise Cancelled
         return {"servers": results}
 
+    def _records(self, names: Sequence[str]) -> list[ServerRecord]:
+        if not names:
+            raise NO_SERVERS()
+        return [self._engine.servers.get(name) for name in dict.fromkeys(names)]
+
     def _degree(self, asked: str | None) -> str:
         site = self._engine.site.get()
-        least = max((site.policy.push_degree if site else "received", self._engine.settings.get("push.degree")), key=DEGREES.index)
+        least = site.policy.push_degree if site else "received"
+        usual = max(least, self._engine.settings.get("push.degree"), key=DEGREES.index)
         if asked is not None and asked not in DEGREES:
             raise BAD_DEGREE(degree=asked)
-        return max(asked or least, site.policy.push_degree if site else "received", key=DEGREES.index)
+        return max(asked or usual, least, key=DEGREES.index)
 
-    def _one(self, ctx: Context, release: Release, record: Any, degree: str, components: Any, limit: Limit) -> dict[str, Any]:
+    @contextmanager
+    def _recorded(self, release: Release, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Audit records before and after; the one after says what became of each server, however it ended."""
+        audit, obj, told = self._engine.audit, _obj(release), {}
+        corr = audit.new_corr()
+        audit.append("push.start", obj=obj, detail=detail, corr=corr)
+        outcome, reason = "error", "unexpected"
+        try:
+            yield told
+            good = all(s["outcome"] == "verified" for s in told["servers"].values())
+            outcome, reason = ("success", None) if good else ("failure", "not every server was verified")
+        except Cancelled:
+            outcome, reason = "failure", "cancelled"
+            raise
+        finally:
+            audit.append("push.end", outcome=outcome, obj=obj, detail=told, reason=reason, corr=corr)
+
+    def _one(
+        self, ctx: Context, release: Release, record: ServerRecord, degree: str, components: Sequence[str] | None, means: Means
+    ) -> dict[str, Any]:
+        """One server, whose troubles are its own."""
         began, outcome, total = time.monotonic(), Outcome(degree=degree), 0
         verdict, error = "verified", None
         try:
             plan = manifest.plan(self._engine.library, release, record.store, degree, components)
             total = plan.bytes_total
-            self._with_reconnects(ctx, record.name, plan, outcome, limit)
+            self._with_reconnects(ctx, record, plan, outcome, means)
         except Cancelled:
             verdict = "cancelled"
         except SealiftError as problem:
             cancelled = ctx.cancelled and problem.retryable
-            verdict = "cancelled" if cancelled else "unreachable" if problem.code in UNREACHABLE else (
-                "refused" if problem.code in REFUSED else "failed")
-            error = None if cancelled else problem.as_dict()
-        result = {"name": record.name, "outcome": verdict, "degree": outcome.degree, "bytes_total": total, "bytes_sent": outcome.bytes_sent,
-                  "bytes_reused": outcome.bytes_reused, "bytes_resumed": outcome.bytes_resumed,
-                  "seconds": round(time.monotonic() - began, 3), "via": "console", "receiver": outcome.receiver, "error": error}
+            verdict, error = ("cancelled", None) if cancelled else (_verdict(problem), problem.as_dict())
         ctx.result(verdict, bytes_sent=outcome.bytes_sent, error=error)
-        return result
+        return {
+            "name": record.name,
+            "outcome": verdict,
+            "degree": outcome.degree,
+            "bytes_total": total,
+            "bytes_sent": outcome.bytes_sent,
+            "bytes_reused": outcome.bytes_reused,
+            "bytes_resumed": outcome.bytes_resumed,
+            "seconds": round(time.monotonic() - began, 3),
+            "via": "console",
+            "receiver": outcome.receiver,
+            "resumed_by": outcome.resumed_by,
+            "connections": outcome.connections,
+            "error": error,
+        }
 
-    def _with_reconnects(self, ctx: Context, name: str, plan: manifest.PushPlan, outcome: Outcome, limit: Limit) -> None:
+    def _with_reconnects(self, ctx: Context, record: ServerRecord, plan: manifest.PushPlan, outcome: Outcome, means: Means) -> None:
         """Push; a link that breaks while bytes flow is made anew a few times before it is given up."""
         for tried in range(RECONNECTS + 1):
             sent = outcome.bytes_sent
             try:
-                self._over_one_link(ctx, name, plan, outcome, limit)
-                return
+                return self._over_one_link(ctx, record, plan, outcome, means)
             except SealiftError as problem:
-                moved = outcome.bytes_sent > sent
-                if tried == RECONNECTS or not moved or problem.code != "ssh.connection-lost":
+                if tried == RECONNECTS or outcome.bytes_sent == sent or problem.code != "ssh.connection-lost":
                     raise
                 ctx.warn(N_("The connection broke; connecting again."))
 
-    def _over_one_link(self, ctx: Context, name: str, plan: manifest.PushPlan, outcome: Outcome, limit: Limit) -> None:
+    def _over_one_link(self, ctx: Context, record: ServerRecord, plan: manifest.PushPlan, outcome: Outcome, means: Means) -> None:
         ctx.phase(N_("Connect"))
-        transport = self._engine.servers.connect(name, purpose="data")
+        transport = self._engine.servers.connect(record.name, purpose="data")
         try:
             with ctx.on_cancel(transport.close):
                 python = _python_of(transport)
                 ctx.phase(N_("Push"))
-                send(ctx, transport, plan, outcome, limit, python)
+                way = self._way(record, python) if python else None
+                send(ctx, transport, plan, outcome, Means(means.limit, means.slots, way, means.connections), python)
         finally:
             transport.close()
 
+    def _way(self, record: ServerRecord, python: str) -> Way | None:
+        """How a worker reaches the server. Through a jump host, that host's link is the limit, and one connection is enough."""
+        if record.jump:
+            return None
+        target = Target(record.name, record.address, record.port, record.user, record.host_keys, record.auth, record.identity_file)
+        return Way(target, self._engine.servers.credentials.login(record.name), python)
+
     # At rest ---------------------------------------------------------------------------------------------------------
 
-    def verify(self, ctx: Context, release: Release, names: Sequence[str]) -> dict[str, Any]:
-        """Hash a release's files again where they lie on the servers, at low priority.
+    def verify(self, ctx: Context, release: Release, names: Sequence[str], components: Sequence[str] | None = None) -> dict[str, Any]:
+        """Hash a release's files again where they lie on the servers, at low priority, from the medium where the server can.
+        A file that is found wrong is sent anew, as far as it is wrong, by the next push.
 
         Returns:
-            ``{"servers": [{"name", "verdict", "findings", "error"}]}``.
+            ``{"servers": [{"name", "verdict", "degree", "findings", "error"}]}``.
         """
         from console.push.at_rest import check
 
         self._engine.require("operator", "auditor")
-        obj = {"kind": "release", "id": release.release_id, "digest": release.release_id}
-        with self._engine.act("push.verify", obj, {"servers": list(names)}) as told:
+        records = self._records(names)
+        with self._engine.act("push.verify", _obj(release), {"servers": [r.name for r in records]}) as told:
             with ThreadPoolExecutor(AT_ONCE, "verify") as pool:
-                results = list(pool.map(lambda n: check(ctx.server(n), self._engine.servers, release, n), names))
+                results = list(pool.map(lambda r: check(ctx.server(r.name), self._engine.servers, release, r, components), records))
             told["servers"] = {r["name"]: r["verdict"] for r in results}
         return {"servers": results}
 
 
+def _obj(release: Release) -> dict[str, str]:
+    return {"kind": "release", "id": release.release_id, "digest": release.release_id}
+
+
+def _verdict(problem: SealiftError) -> str:
+    if problem.code in UNREACHABLE:
+        return "unreachable"
+    return "refused" if problem.code in REFUSED else "failed"
+
+
+def _recorded_result(result: dict[str, Any]) -> dict[str, Any]:
+    kept = ("outcome", "degree", "bytes_sent", "bytes_reused", "bytes_resumed", "via")
+    return {k: result[k] for k in kept} | {"error": result["error"]["code"] if result["error"] else None}
+
+
 def _python_of(transport: Any) -> str | None:
     """The interpreter that the receiver can run in, or None where there is none of version 3.6 or newer."""
-    # The plain name first: on some servers only what PATH says may be used.
-    script = ('for p in /usr/bin/python3 python3 /usr/libexec/platform-python; do command -v python3 >/dev/null || [ "$p" = /usr/libexec/'
-              'platform-python ] || continue; "$p" -S -E -c "import sys,fcntl,zlib; sys.exit(sys.version_info < (3, 6))" 2>/dev/null '
-              '&& { echo "$p"; exit; }; done')
+    # Not what PATH finds first: a version manager's shim was measured to cost 0.2 to 0.4 s a start. But where PATH has no
+    # python3 at all, the one in /usr/bin is not meant to be used either.
+    script = (
+        'for p in /usr/bin/python3 python3 /usr/libexec/platform-python; do command -v python3 >/dev/null || [ "$p" = /usr/libexec/'
+        'platform-python ] || continue; "$p" -S -E -c "import sys,fcntl,zlib; sys.exit(sys.version_info < (3, 6))" 2>/dev/null '
+        '&& { echo "$p"; exit; }; done'
+    )
     found = transport.run(("sh", "-c", script), timeout_s=60)
     name = found.stdout.decode("utf-8", "replace").strip()
     return name if name in ("/usr/bin/python3", "python3", "/usr/libexec/platform-python") else None

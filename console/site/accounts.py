@@ -30,25 +30,54 @@ FORBIDDEN_PAIRS = (frozenset({"admin", "auditor"}), frozenset({"operator", "audi
 MIN_PASSWORD = 15
 FAILURES_TO_LOCK, LOCK_MINUTES = 5, 15
 SCRYPT_LOG_N, SCRYPT_R, SCRYPT_P = 17, 8, 1
-_COMMON = re.compile(r"(.)\1*|(0?123456789)+0*|(password|passw0rd|qwertyuiop|letmein|welcome|changeme|sealift|admin)+[\d!.]*",
-                     re.IGNORECASE)
+_COMMON = re.compile(
+    r"(.)\1*|\d+|(password|passw0rd|qwertyuiop|letmein|welcome|changeme|sealift|admin)+[\d!.]*", re.IGNORECASE
+)
 
-NOT_PERMITTED = code("account.not-permitted", DeniedError, N_("{actor} may not do this; it needs the role {roles}."),
-                     N_("Let somebody with that role do it, or have an admin give the role."))
-LOGIN_NEEDED = code("account.login-needed", DeniedError, N_("This site has accounts, so this needs somebody to log in."),
-                    N_("Give --user NAME, and the password when asked or with --password-file."))
-LOGIN_REFUSED = code("account.login-refused", DeniedError, N_("{name} could not log in: wrong name or password."),
-                     N_("Try again; after five failures the account is locked for a while."))
-LOCKED = code("account.locked", DeniedError, N_("{name} is locked until {until} after repeated failures."),
-              N_("Wait until then, or let an admin set a new password."))
+NOT_PERMITTED = code(
+    "account.not-permitted",
+    DeniedError,
+    N_("{actor} may not do this; it needs the role {roles}."),
+    N_("Let somebody with that role do it, or have an admin give the role."),
+)
+LOGIN_NEEDED = code(
+    "account.login-needed",
+    DeniedError,
+    N_("This site has accounts, so this needs somebody to log in."),
+    N_("Give --user NAME, and the password when asked or with --password-file."),
+)
+LOGIN_REFUSED = code(
+    "account.login-refused",
+    DeniedError,
+    N_("{name} could not log in: wrong name or password."),
+    N_("Try again; after five failures the account is locked for a while."),
+)
+LOCKED = code(
+    "account.locked",
+    DeniedError,
+    N_("{name} is locked until {until} after repeated failures."),
+    N_("Wait until then, or let an admin set a new password."),
+)
 EXISTS = code("account.exists", InputError, N_("There is already an account {name}."), N_("Choose another name."))
 UNKNOWN = code("account.unknown", InputError, N_("There is no account {name}."), N_("`sealift account list` names them."))
-BAD_NAME = code("account.bad-name", InputError, N_("{name} is not a name for an account."),
-                N_("Use a-z, 0-9, dot, dash and underscore; at most 32 characters."))
-BAD_ROLES = code("account.bad-roles", InputError, N_("The roles {roles} do not go together."),
-                 N_("Roles are viewer, operator, approver, auditor, admin. An auditor is neither operator nor admin."))
-WEAK_PASSWORD = code("account.weak-password", InputError, N_("The password is too weak: {reason}."),
-                     N_("Take at least 15 characters that are not a common word or pattern; several words are fine."))
+BAD_NAME = code(
+    "account.bad-name",
+    InputError,
+    N_("{name} is not a name for an account."),
+    N_("Use a-z, 0-9, dot, dash and underscore; at most 32 characters."),
+)
+BAD_ROLES = code(
+    "account.bad-roles",
+    InputError,
+    N_("The roles {roles} do not go together."),
+    N_("Roles are viewer, operator, approver, auditor, admin. An auditor is neither operator nor admin."),
+)
+WEAK_PASSWORD = code(
+    "account.weak-password",
+    InputError,
+    N_("The password is too weak: {reason}."),
+    N_("Take at least 15 characters that are not a common word or pattern; several words are fine."),
+)
 LAST_ADMIN = code("account.last-admin", InputError, N_("{name} is the last admin."), N_("Make another admin first."))
 
 
@@ -93,8 +122,7 @@ class AccountService:
         """All accounts by name."""
         with self._engine.store.read() as db:
             rows = list(db.query("SELECT * FROM accounts ORDER BY name"))
-        return [Account(r["name"], tuple(json.loads(r["roles"])), bool(r["disabled"]), r["locked_until"], r["created_at"])
-                for r in rows]
+        return [Account(r["name"], tuple(json.loads(r["roles"])), bool(r["disabled"]), r["locked_until"], r["created_at"]) for r in rows]
 
     def add(self, name: str, roles: tuple[str, ...], password: Secret) -> Account:
         """Add an account. The first one must be an admin.
@@ -111,8 +139,9 @@ class AccountService:
         _check_roles(roles, first=not accounts)
         phc = hash_password(checked_password(password, name))
         with self._engine.act("account.add", _obj(name), {"roles": list(roles)}), self._engine.store.write() as db:
-            db.execute("INSERT INTO accounts (name, roles, password, created_at) VALUES (?, ?, ?, ?)",
-                       (name, json.dumps(roles), phc, utc_now()))
+            db.execute(
+                "INSERT INTO accounts (name, roles, password, created_at) VALUES (?, ?, ?, ?)", (name, json.dumps(roles), phc, utc_now())
+            )
         self._tell()
         return next(a for a in self.list() if a.name == name)
 

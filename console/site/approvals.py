@@ -18,12 +18,24 @@ if TYPE_CHECKING:
 
 LIFE_HOURS = 24
 
-NEEDED = code("approval.needed", DeniedError, N_("{action} of {object} needs the yes of a second person first."),
-              N_("Let an approver look at it and approve it, then start it again."))
-OWN = code("approval.own-request", DeniedError, N_("{actor} asked for this and so cannot approve it."),
-           N_("A second person with the role approver must."))
-UNKNOWN = code("approval.unknown", InputError, N_("There is no open request for {action} of {object}."),
-               N_("It may have expired or been used; make the plan again."))
+NEEDED = code(
+    "approval.needed",
+    DeniedError,
+    N_("{action} of {object} needs the yes of a second person first."),
+    N_("Let an approver look at it and approve it, then start it again."),
+)
+OWN = code(
+    "approval.own-request",
+    DeniedError,
+    N_("{actor} asked for this and so cannot approve it."),
+    N_("A second person with the role approver must."),
+)
+UNKNOWN = code(
+    "approval.unknown",
+    InputError,
+    N_("There is no open request for {action} of {object}."),
+    N_("It may have expired or been used; make the plan again."),
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,21 @@ class ApprovalService:
             return known
         identity, now = secrets.token_hex(8), datetime.now(UTC)
         with self._engine.store.write() as db:
-            db.execute("INSERT INTO approvals (id, action, digest, requested_by, requested_at, expires_at, state, granted, "
-                       "document) VALUES (?,?,?,?,?,?,?,?,?)",
-                       (identity, action, digest, self._engine.actor.id, utc_now(),
-                        (now + timedelta(hours=LIFE_HOURS)).isoformat(), "open", "[]",
-                        json.dumps({"object": obj} | (document or {}))))
+            db.execute(
+                "INSERT INTO approvals (id, action, digest, requested_by, requested_at, expires_at, state, granted, "
+                "document) VALUES (?,?,?,?,?,?,?,?,?)",
+                (
+                    identity,
+                    action,
+                    digest,
+                    self._engine.actor.id,
+                    utc_now(),
+                    (now + timedelta(hours=LIFE_HOURS)).isoformat(),
+                    "open",
+                    "[]",
+                    json.dumps({"object": obj} | (document or {})),
+                ),
+            )
         self._record("approval.request", action, obj, digest)
         found = self._find(action, digest, ("open",))
         if found is None:
@@ -119,8 +141,7 @@ class ApprovalService:
             self._record(event, action, obj, digest, "denied")
             raise OWN(actor=actor)
         with self._engine.store.write() as db:
-            db.execute("UPDATE approvals SET state = ?, granted = ? WHERE id = ?",
-                       (state, json.dumps([*found.granted, actor]), found.id))
+            db.execute("UPDATE approvals SET state = ?, granted = ? WHERE id = ?", (state, json.dumps([*found.granted, actor]), found.id))
         self._record(event, action, obj, digest)
         self._engine.events.publish(Changed(None, frozenset({"deployments"})))
         answered = self._find(action, digest, (state,))
@@ -131,8 +152,9 @@ class ApprovalService:
     def _find(self, action: str, digest: str, states: tuple[str, ...]) -> Approval | None:
         self._expire()
         with self._engine.store.read() as db:
-            rows = db.query("SELECT * FROM approvals WHERE action = ? AND digest = ? ORDER BY requested_at DESC, rowid DESC",
-                            (action, digest))
+            rows = db.query(
+                "SELECT * FROM approvals WHERE action = ? AND digest = ? ORDER BY requested_at DESC, rowid DESC", (action, digest)
+            )
             return next((_of(row) for row in rows if row["state"] in states), None)
 
     def _expire(self) -> None:
@@ -148,5 +170,14 @@ class ApprovalService:
 
 
 def _of(row: dict[str, Any]) -> Approval:
-    return Approval(row["id"], row["action"], row["digest"], row["requested_by"], row["requested_at"], row["expires_at"],
-                    row["state"], tuple(json.loads(row["granted"])), json.loads(row["document"]))
+    return Approval(
+        row["id"],
+        row["action"],
+        row["digest"],
+        row["requested_by"],
+        row["requested_at"],
+        row["expires_at"],
+        row["state"],
+        tuple(json.loads(row["granted"])),
+        json.loads(row["document"]),
+    )

@@ -15,12 +15,14 @@ from console.i18n import N_
 if TYPE_CHECKING:
     from console.engine import Engine
 
-EXISTS = code("site.exists", InputError, N_("This workspace already holds the site {name}."),
-              N_("Change it with `sealift site set`, or give another folder with --workspace."))
-MISSING = code("site.missing", InputError, N_("This workspace holds no site yet."),
-               N_("Set it up first: sealift site init --name NAME."))
-BAD_FIELD = code("site.bad-value", InputError, N_("{value} is not a value for {field}: {wanted}."),
-                 N_("Correct the value and try again."))
+EXISTS = code(
+    "site.exists",
+    InputError,
+    N_("This workspace already holds the site {name}."),
+    N_("Change it with `sealift site set`, or give another folder with --workspace."),
+)
+MISSING = code("site.missing", InputError, N_("This workspace holds no site yet."), N_("Set it up first: sealift site init --name NAME."))
+BAD_FIELD = code("site.bad-value", InputError, N_("{value} is not a value for {field}: {wanted}."), N_("Correct the value and try again."))
 
 JURISDICTIONS = ("us", "ca", "eu", "cn", "other")
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted")
@@ -101,8 +103,7 @@ class SiteService:
         """
         if (existing := self.get()) is not None:
             raise EXISTS(name=existing.name)
-        site = _checked(Site(name, jurisdiction, classification, site_id or _identifier(name), secrets.token_hex(4),
-                             Policy(**policy)))
+        site = _checked(Site(name, jurisdiction, classification, site_id or _identifier(name), secrets.token_hex(4), Policy(**policy)))
         self._save(site)
         self._engine.audit.append("site.init", obj=_obj(site), detail=_told(site))
         self._tell()
@@ -124,8 +125,10 @@ class SiteService:
 
     def _save(self, site: Site) -> None:
         with self._engine.store.write() as db:
-            db.execute("INSERT INTO site VALUES (1, ?) ON CONFLICT (only) DO UPDATE SET document = excluded.document",
-                       (json.dumps(asdict(site), ensure_ascii=False),))
+            db.execute(
+                "INSERT INTO site VALUES (1, ?) ON CONFLICT (only) DO UPDATE SET document = excluded.document",
+                (json.dumps(asdict(site), ensure_ascii=False),),
+            )
 
     def _tell(self) -> None:
         self._engine.events.publish(Changed(None, frozenset({"site"})))
@@ -156,5 +159,4 @@ def _obj(site: Site) -> dict[str, Any]:
 
 
 def _told(site: Site) -> dict[str, Any]:
-    return {"name": site.name, "jurisdiction": site.jurisdiction, "classification": site.classification,
-            "policy": asdict(site.policy)}
+    return {"name": site.name, "jurisdiction": site.jurisdiction, "classification": site.classification, "policy": asdict(site.policy)}

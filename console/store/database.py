@@ -19,15 +19,32 @@ from console.errors import InputError, WorldError, code
 from console.i18n import N_
 from console.units import utc_now
 
-NEWER = code("store.newer-database", InputError,
-             N_("The workspace was written by a newer version of Sealift (step {found}; this one knows {known})."),
-             N_("Open it with that version, or restore the backup that was made before its first start: {backup}."))
-CORRUPT = code("store.corrupt", WorldError, N_("The workspace database {path} is damaged or not a database: {reason}."),
-               N_("Keep the file, restore the newest one from the folder backups beside it, and check the disk."))
-FULL = code("store.disk-full", WorldError, N_("The disk that holds the workspace is full, so {path} cannot be written."),
-            N_("Free space on it and try again; nothing was half-written."), retryable=True)
-FAILED = code("store.failed", WorldError, N_("The workspace database {path} cannot be used: {reason}."),
-              N_("Check the disk and the rights of the workspace folder, then try again."), retryable=True)
+NEWER = code(
+    "store.newer-database",
+    InputError,
+    N_("The workspace was written by a newer version of Sealift (step {found}; this one knows {known})."),
+    N_("Open it with that version, or restore the backup that was made before its first start: {backup}."),
+)
+CORRUPT = code(
+    "store.corrupt",
+    WorldError,
+    N_("The workspace database {path} is damaged or not a database: {reason}."),
+    N_("Keep the file, restore the newest one from the folder backups beside it, and check the disk."),
+)
+FULL = code(
+    "store.disk-full",
+    WorldError,
+    N_("The disk that holds the workspace is full, so {path} cannot be written."),
+    N_("Free space on it and try again; nothing was half-written."),
+    retryable=True,
+)
+FAILED = code(
+    "store.failed",
+    WorldError,
+    N_("The workspace database {path} cannot be used: {reason}."),
+    N_("Check the disk and the rights of the workspace folder, then try again."),
+    retryable=True,
+)
 
 _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 FOLDER = Path(__file__).parent / "migrations"
@@ -126,8 +143,7 @@ class Store:
         for number, sql in todo:
             # executescript would commit what is open first, so the transaction is part of the script.
             stamp = utc_now()
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE;\n{sql}\nINSERT INTO migration VALUES ({number}, '{stamp}');\nCOMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nINSERT INTO migration VALUES ({number}, '{stamp}');\nCOMMIT;")
 
     def _backup_before(self, step: int) -> None:
         folder = self.path.parent / "backups"

@@ -15,25 +15,30 @@ KEPT_JOBS = 1000
 def insert(store: Store, job: str, kind: str, title: str, servers: tuple[str, ...], params: dict[str, Any], actor: str) -> None:
     """Note a job before it starts."""
     with store.write() as db:
-        db.execute("INSERT INTO jobs (id, kind, title, servers, params, state, actor, submitted_at) VALUES (?,?,?,?,?,?,?,?)",
-                   (job, kind, title, json.dumps(servers), json.dumps(params), "queued", actor, utc_now()))
-        db.execute("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state != 'interrupted' "
-                   "ORDER BY submitted_at DESC LIMIT -1 OFFSET ?)", (KEPT_JOBS,))
+        db.execute(
+            "INSERT INTO jobs (id, kind, title, servers, params, state, actor, submitted_at) VALUES (?,?,?,?,?,?,?,?)",
+            (job, kind, title, json.dumps(servers), json.dumps(params), "queued", actor, utc_now()),
+        )
+        db.execute(
+            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state != 'interrupted' ORDER BY submitted_at DESC LIMIT -1 OFFSET ?)",
+            (KEPT_JOBS,),
+        )
 
 
 def move(store: Store, job: str, state: str, error: dict[str, Any] | None = None) -> None:
     """Note a job's new state."""
     with store.write() as db:
-        db.execute("UPDATE jobs SET state = ?, error = ?, ended_at = ? WHERE id = ?",
-                   (state, json.dumps(error) if error else None, utc_now() if state in OVER else None, job))
+        db.execute(
+            "UPDATE jobs SET state = ?, error = ?, ended_at = ? WHERE id = ?",
+            (state, json.dumps(error) if error else None, utc_now() if state in OVER else None, job),
+        )
 
 
 def cut_off(store: Store) -> int:
     """Turn every job that was not over into ``interrupted``; called once, before any job of this start."""
     with store.write() as db:
         marks = ",".join("?" * len(OVER))
-        return db.execute(f"UPDATE jobs SET state = 'interrupted', ended_at = ? WHERE state NOT IN ({marks})",
-                          (utc_now(), *OVER)).rowcount
+        return db.execute(f"UPDATE jobs SET state = 'interrupted', ended_at = ? WHERE state NOT IN ({marks})", (utc_now(), *OVER)).rowcount
 
 
 def listed(store: Store, state: str | None = None, limit: int = 200) -> list[dict[str, Any]]:

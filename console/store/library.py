@@ -22,6 +22,12 @@ def channel(store: Store, name: str) -> dict[str, Any] | None:
         return next(iter(db.query("SELECT * FROM channels WHERE channel = ?", (name,))), None)
 
 
+def channels(store: Store) -> dict[str, int]:
+    """The highest sequence of each channel."""
+    with store.read() as db:
+        return {row["channel"]: row["highest_sequence"] for row in db.query("SELECT * FROM channels")}
+
+
 def time_floor(store: Store) -> str:
     """The latest time that any accepted release was issued at; empty when there is none."""
     with store.read() as db:
@@ -34,19 +40,46 @@ def is_revoked(store: Store, release_id: str) -> bool:
         return bool(list(db.query("SELECT 1 FROM revoked_releases WHERE release_id = ?", (release_id,))))
 
 
-def put_release(store: Store, row: dict[str, Any], files: set[str], seen: dict[str, Any], revoked: tuple[str, ...]) -> None:
+def was_imported(store: Store, release_id: str) -> bool:
+    """Whether this site imported the release at any time."""
+    with store.read() as db:
+        return bool(list(db.query("SELECT 1 FROM imported_releases WHERE release_id = ?", (release_id,))))
+
+
+def put_release(
+    store: Store, row: dict[str, Any], files: set[str], seen: dict[str, Any], revoked: tuple[str, ...]
+) -> None:
     """Enter an accepted release with its files, its channel's state and what it revokes, all or nothing."""
+    now = utc_now()
     with store.write() as db:
-        db.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (release_id) DO UPDATE SET receipt = excluded.receipt",
-                   (row["release_id"], row["bundle_id"], row["title"], utc_now(), row["imported_by"], json.dumps(row["signers"]),
-                    json.dumps(row["receipt"])))
-        db.conn.executemany("INSERT OR IGNORE INTO library_files VALUES (?, ?)", [(f, row["release_id"]) for f in sorted(files)])
-        db.execute("INSERT INTO channels VALUES (:channel, :highest_sequence, :release_id, :min_sequence, :time_floor) "
-                   "ON CONFLICT (channel) DO UPDATE SET "
-                   "release_id = CASE WHEN excluded.highest_sequence > highest_sequence THEN excluded.release_id ELSE release_id END, "
-                   "highest_sequence = max(highest_sequence, excluded.highest_sequence), "
-                   "min_sequence = max(min_sequence, excluded.min_sequence), time_floor = max(time_floor, excluded.time_floor)", seen)
-        db.conn.executemany("INSERT OR IGNORE INTO revoked_releases VALUES (?, ?)", [(r, row["release_id"]) for r in revoked])
+        db.execute(
+            "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (release_id) DO UPDATE SET receipt = excluded.receipt, signers = excluded.signers",
+            (row["release_id"], row["bundle_id"], row["title"], now, row["imported_by"], json.dumps(row["signers"]),
+             json.dumps(row["receipt"])),
+        )
+        db.execute("INSERT OR IGNORE INTO imported_releases VALUES (?, ?, ?, ?)",
+                   (row["release_id"], seen["channel"], seen["highest_sequence"], now))
+        held = [(sha256, row["release_id"]) for sha256 in sorted(files)]
+        db.conn.executemany("INSERT OR IGNORE INTO library_files VALUES (?, ?)", held)
+        db.execute(
+            "INSERT INTO channels VALUES (:channel, :highest_sequence, :release_id, :min_sequence, :time_floor) "
+            "ON CONFLICT (channel) DO UPDATE SET release_id = "
+            "CASE WHEN excluded.highest_sequence > highest_sequence THEN excluded.release_id ELSE release_id END, "
+            "highest_sequence = max(highest_sequence, excluded.highest_sequence), "
+            "min_sequence = max(min_sequence, excluded.min_sequence), "
+            "time_floor = max(time_floor, excluded.time_floor)",
+            seen,
+        )
+        db.conn.executemany("INSERT OR IGNORE INTO revoked_releases VALUES (?, ?)",
+                            [(identity, row["release_id"]) for identity in revoked])
+
+
+def raise_channel(store: Store, name: str, sequence: int) -> None:
+    """Bring a channel's highest sequence up to what the audit log says of it."""
+    with store.write() as db:
+        db.execute("INSERT INTO channels VALUES (?, ?, '', 0, '') ON CONFLICT (channel) DO UPDATE SET "
+                   "highest_sequence = max(highest_sequence, excluded.highest_sequence)", (name, sequence))
 
 
 def drop_release(store: Store, release_id: str) -> list[str]:

@@ -14,10 +14,14 @@ KEPT = 50
 def put(store: Store, server: str, asked: dict[str, Any], results: list[dict[str, Any]]) -> None:
     """Keep one server's verdicts; the oldest of many go."""
     with store.write() as db:
-        db.execute("INSERT INTO readiness (server, judged_at, asked, results) VALUES (?, ?, ?, ?)",
-                   (server, utc_now(), json.dumps(asked), json.dumps(results, ensure_ascii=False)))
-        db.execute("DELETE FROM readiness WHERE server = ? AND id NOT IN (SELECT id FROM readiness WHERE server = ? ORDER BY id DESC LIMIT ?)",
-                   (server, server, KEPT))
+        db.execute(
+            "INSERT INTO readiness (server, judged_at, asked, results) VALUES (?, ?, ?, ?)",
+            (server, utc_now(), json.dumps(asked), json.dumps(results, ensure_ascii=False)),
+        )
+        db.execute(
+            "DELETE FROM readiness WHERE server = ? AND id NOT IN (SELECT id FROM readiness WHERE server = ? ORDER BY id DESC LIMIT ?)",
+            (server, server, KEPT),
+        )
 
 
 def latest(store: Store) -> dict[str, dict[str, Any]]:

@@ -66,6 +66,23 @@ def seal(payload_type: str, payload: bytes, keys: Iterable[PrivateKey]) -> bytes
                        "signatures": signatures}, separators=(",", ":")).encode()
 
 
+def cosign(raw: bytes, payload_type: str, keys: Iterable[PrivateKey]) -> bytes:
+    """The envelope ``raw`` with one more signature a key; a key that has signed already is left alone.
+
+    Raises:
+        VerdictError: of :func:`parse`, or ``trust.sig-count`` when there would be too many.
+    """
+    envelope = parse(raw, payload_type)
+    known, text = {s.keyid for s in envelope.signatures}, signed_text(payload_type, envelope.payload)
+    value = json.loads(raw)
+    for key in keys:
+        if key.public.keyid not in known:
+            value["signatures"].append({"keyid": key.public.keyid, "sig": base64.b64encode(key.sign(text)).decode()})
+    if len(value["signatures"]) > MAX_SIGNATURES:
+        raise SIG_COUNT(count=len(value["signatures"]))
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def parse(raw: bytes, payload_type: str, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> Envelope:
     """The envelope of ``raw``; checks shape and type only.
 

@@ -212,33 +212,33 @@ def check_listing(signature_raw: bytes, files: dict[str, str], keys: Sequence[Pu
         return [refusal.found]
     except SealiftError as problem:
         return [Found("json" if problem.code == "trust.json" else "size", "", str(problem))]
-    found = [] if verified else [Found("key", "", "it was signed by a key that is not believed")]
-    found += [Found("missing", n, "the file is signed and not there") for n in sorted(set(resources) - set(files))]
-    found += [Found("extra", n, "the file is there and not signed") for n in sorted(set(files) - set(resources))]
-    return found + [Found("digest", n, "the file is not the one that was signed")
+    found = [] if verified else [Found("key", "", N_("it was signed by a key that is not believed"))]
+    found += [Found("missing", n, N_("the file is signed and not there")) for n in sorted(set(resources) - set(files))]
+    found += [Found("extra", n, N_("the file is there and not signed")) for n in sorted(set(files) - set(resources))]
+    return found + [Found("digest", n, N_("the file is not the one that was signed"))
                     for n in sorted(set(files) & set(resources)) if files[n] != resources[n]]
 
 
 def _open(raw: bytes, keys, roots, now, findings) -> tuple[dict, dict[str, str] | None, bool]:
     bundle = decode(raw, max_bytes=MAX_SIGNATURE_BYTES, floats=True, wide_numbers=True, what="signature")
     if not isinstance(bundle, dict) or bundle.get("mediaType") != MEDIA_TYPE:
-        raise _Refused("media-type", "it is not a model signature of a form that is accepted")
+        raise _Refused("media-type", N_("it is not a model signature of a form that is accepted"))
     envelope = bundle.get("dsseEnvelope")
     if not isinstance(envelope, dict) or not isinstance(envelope.get("signatures"), list):
-        raise _Refused("json", "it holds no envelope")
+        raise _Refused("json", N_("it holds no envelope"))
     if len(envelope["signatures"]) != 1:
-        raise _Refused("sig-count", "it must hold exactly one signature")
+        raise _Refused("sig-count", N_("it must hold exactly one signature"))
     if envelope.get("payloadType") != PAYLOAD_TYPE:
-        raise _Refused("payload-type", "it signs another kind of document")
+        raise _Refused("payload-type", N_("it signs another kind of document"))
     made = envelope["signatures"][0]
     payload, signature = _b64(envelope.get("payload")), _b64(made.get("sig") if isinstance(made, dict) else None)
     public, signer, verified = _signer(bundle.get("verificationMaterial"), keys, roots, now, findings)
     if public is not None and not public.verify(signature, signed_text(PAYLOAD_TYPE, payload)):
-        raise _Refused("signature", "the signature is wrong: another key made it, or what it signs was changed")
+        raise _Refused("signature", N_("the signature is wrong: another key made it, or what it signs was changed"))
     statement = decode(payload, max_bytes=MAX_SIGNATURE_BYTES, floats=True, wide_numbers=True, what="statement")
     kinds = ("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)
     if not isinstance(statement, dict) or any(statement.get(name) != wanted for name, wanted in kinds):
-        raise _Refused("statement", "what is signed is not a model statement of version 1.0")
+        raise _Refused("statement", N_("what is signed is not a model statement of version 1.0"))
     return statement, signer, verified
 
 
@@ -246,30 +246,30 @@ def _b64(text: Any) -> bytes:
     try:
         return base64.b64decode(text if isinstance(text, str) else "!", validate=True)
     except (binascii.Error, ValueError):
-        raise _Refused("json", "a field is not base64") from None
+        raise _Refused("json", N_("a field is not base64")) from None
 
 
 def _signer(material: Any, keys, roots, now, findings) -> tuple[PublicKey | None, dict[str, str] | None, bool]:
     if not isinstance(material, dict):
-        raise _Refused("json", "it names no signer")
+        raise _Refused("json", N_("it names no signer"))
     if "x509CertificateChain" in material or "certificate" in material:
         return _certificates(material, roots, now)
     named = material.get("publicKey")
     if not isinstance(named, dict):
-        raise _Refused("json", "it names no signer")
+        raise _Refused("json", N_("it names no signer"))
     if not keys:
         return None, None, False
     wanted = named.get("hint")
     if wanted:
         matching = [k for k in keys if hint(k) == wanted]
         if not matching:
-            raise _Refused("key", "it was signed by another key than the one that is believed")
+            raise _Refused("key", N_("it was signed by another key than the one that is believed"))
         key = matching[0]
     elif "rawBytes" in named:
         raw = _b64(named["rawBytes"])
         matching = [k for k in keys if raw in (k.spki_der, k.pem)]
         if not matching:
-            raise _Refused("key", "it was signed by another key than the one that is believed")
+            raise _Refused("key", N_("it was signed by another key than the one that is believed"))
         key = matching[0]
     else:
         key = keys[0]
@@ -285,12 +285,12 @@ def _certificates(material: dict, roots, now: datetime | None) -> tuple[PublicKe
         carried = [x509.load_der_x509_certificate(_b64(c["rawBytes"])) for c in listed]
         keys = [c.public_key() for c in carried]
     except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
-        raise _Refused("cert-chain", "its certificates cannot be read") from None
+        raise _Refused("cert-chain", N_("its certificates cannot be read")) from None
     if not carried:
-        raise _Refused("empty", "it carries no certificate")
+        raise _Refused("empty", N_("it carries no certificate"))
     leaf, key = carried[0], keys[0]
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise _Refused("key", "its certificate is for a key of another kind than ECDSA P-256, P-384 or P-521")
+        raise _Refused("key", N_("its certificate is for a key of another kind than ECDSA P-256, P-384 or P-521"))
     public = PublicKey(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
     signer = {"key_id": public.keyid, "name": _name(leaf), "fingerprint": public.fingerprint}
     if not roots:
@@ -318,7 +318,7 @@ def _check_chain(leaf: x509.Certificate, carried: list[x509.Certificate], roots:
             return
         issuer = next((c for c in pool if c.subject == current.issuer and c != current and _issued(current, c)), None)
         if issuer is None or depth > MAX_CERTIFICATES:
-            raise _Refused("cert-chain", "its certificates do not lead to one that is believed")
+            raise _Refused("cert-chain", N_("its certificates do not lead to one that is believed"))
         _check_issuer(issuer, depth, anchor=issuer in roots)
         current, depth = issuer, depth + 1
 
@@ -339,7 +339,7 @@ def _check_critical(certificate: x509.Certificate) -> None:
         unknown = [e.oid.dotted_string for e in certificate.extensions
                    if e.critical and e.oid not in _KNOWN_EXTENSIONS]
     except ValueError:
-        raise _Refused("cert-chain", "a certificate has a malformed extension") from None
+        raise _Refused("cert-chain", N_("a certificate has a malformed extension")) from None
     if unknown:
         raise _Refused("cert-chain", f"a certificate has the critical extension {unknown[0]}, which is not known")
 
@@ -348,7 +348,7 @@ def _check_leaf(leaf: x509.Certificate) -> None:
     usage, extended = _extension(leaf, x509.KeyUsage), _extension(leaf, x509.ExtendedKeyUsage)
     signing = extended is not None and ExtendedKeyUsageOID.CODE_SIGNING in extended
     if (extended is not None and not signing) or not (signing or (usage is not None and usage.digital_signature)):
-        raise _Refused("cert-usage", "its certificate is not for signing")
+        raise _Refused("cert-usage", N_("its certificate is not for signing"))
 
 
 def _check_issuer(issuer: x509.Certificate, depth: int, *, anchor: bool) -> None:
@@ -367,49 +367,49 @@ def _extension(certificate: x509.Certificate, kind: Any) -> Any:
     except x509.ExtensionNotFound:
         return None
     except ValueError:
-        raise _Refused("cert-chain", "a certificate has a malformed extension") from None
+        raise _Refused("cert-chain", N_("a certificate has a malformed extension")) from None
 
 
 def _resources(statement: dict) -> tuple[dict[str, str], list[str]]:
     """(SHA-256 hex by path, ignored paths) of a statement, whose root digest was recomputed."""
     predicate, subject = statement.get("predicate"), statement.get("subject")
     if not isinstance(subject, list) or len(subject) != 1 or not isinstance(subject[0], dict):
-        raise _Refused("subject", "the statement does not have exactly one subject")
+        raise _Refused("subject", N_("the statement does not have exactly one subject"))
     if not isinstance(predicate, dict):
-        raise _Refused("statement", "the statement lists no files")
+        raise _Refused("statement", N_("the statement lists no files"))
     how, listed = predicate.get("serialization"), predicate.get("resources")
     if not isinstance(how, dict) or not isinstance(listed, list):
-        raise _Refused("statement", "the statement lists no files")
+        raise _Refused("statement", N_("the statement lists no files"))
     if not listed:
-        raise _Refused("empty", "the statement lists no files")
+        raise _Refused("empty", N_("the statement lists no files"))
     if how.get("method") != "files":
         raise _Refused("method", f"the method {str(how.get('method'))[:40]} is not supported")
     if how.get("hash_type") != "sha256":
         raise _Refused("hash-alg", f"the digest {str(how.get('hash_type'))[:40]} is not supported")
     if how.get("allow_symlinks"):
-        raise _Refused("method-ser", "the statement allows links")
+        raise _Refused("method-ser", N_("the statement allows links"))
     resources: dict[str, str] = {}
     joined = hashlib.sha256()
     for item in listed:
         name, digest = (item.get("name"), item.get("digest")) if isinstance(item, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(digest, str):
-            raise _Refused("statement", "a listed file is malformed")
+            raise _Refused("statement", N_("a listed file is malformed"))
         if item.get("algorithm") != "sha256":
             raise _Refused("alg-mix", f"{name[:200]} is listed with another digest")
         if not _safe(name):
-            raise _Refused("path", "a listed path leaves the folder", name)
+            raise _Refused("path", N_("a listed path leaves the folder"), name)
         if name in resources:
-            raise _Refused("dup-name", "the path is listed twice", name)
+            raise _Refused("dup-name", N_("the path is listed twice"), name)
         if not _HEX64.fullmatch(digest):
-            raise _Refused("statement", "a listed digest is malformed", name)
+            raise _Refused("statement", N_("a listed digest is malformed"), name)
         joined.update(bytes.fromhex(digest))
         resources[name] = digest
     claimed = subject[0].get("digest")
     if not isinstance(claimed, dict) or claimed.get("sha256") != joined.hexdigest():
-        raise _Refused("root-digest", "the listed files do not give the digest that was signed")
+        raise _Refused("root-digest", N_("the listed files do not give the digest that was signed"))
     ignored = how.get("ignore_paths") or []
     if not isinstance(ignored, list) or not all(isinstance(p, str) for p in ignored):
-        raise _Refused("statement", "the ignored paths are malformed")
+        raise _Refused("statement", N_("the ignored paths are malformed"))
     return resources, [p.rstrip("/") for p in ignored]
 
 
@@ -428,13 +428,13 @@ def _listing(folder: Path) -> tuple[list[str], list[Found]]:
             for entry in entries:
                 name = f"{base}/{entry.name}" if base else entry.name
                 if entry.is_symlink():
-                    odd.append(Found("symlink", name, "a link is not a model file"))
+                    odd.append(Found("symlink", name, N_("a link is not a model file")))
                 elif entry.is_dir(follow_symlinks=False):
                     stack.append(name)
                 elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
                     files.append(name)
                 else:
-                    odd.append(Found("special-file", name, "neither a file nor a folder"))
+                    odd.append(Found("special-file", name, N_("neither a file nor a folder")))
     return sorted(files), odd
 
 
@@ -450,12 +450,12 @@ def _compare(folder: Path, resources: dict[str, str], ignored: list[str], findin
         listed, base = _listing(folder)
         names = {n: folder / n for n in listed}
     findings += [f for f in base if not _ignored(f.path, ignored)]
-    findings += [Found("missing", n, "the file is signed and not there") for n in sorted(set(resources) - set(names))]
+    findings += [Found("missing", n, N_("the file is signed and not there")) for n in sorted(set(resources) - set(names))]
     for name in sorted(set(names) - set(resources)):
         if _ignored(name, ignored):
-            findings.append(Found("ok-ignored", name, "not covered by the signature"))
+            findings.append(Found("ok-ignored", name, N_("not covered by the signature")))
         else:
-            findings.append(Found("extra", name, "the file is there and not signed"))
+            findings.append(Found("extra", name, N_("the file is there and not signed")))
     common = sorted(set(names) & set(resources))
     total = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -465,7 +465,7 @@ def _compare(folder: Path, resources: dict[str, str], ignored: list[str], findin
                 continue
             total += result[1]
             if result[0] != resources[name]:
-                findings.append(Found("digest", name, "the file is not the one that was signed"))
+                findings.append(Found("digest", name, N_("the file is not the one that was signed")))
     return len(common), total
 
 

@@ -208,7 +208,7 @@ class SiteTest:
         self.deployment = applied["deployment"]
         by_name = {s["name"]: s for s in applied["servers"]}
         for name in WITH_PYTHON:
-            expect(by_name[name]["outcome"] == "deployed", f"{name}: {by_name[name]}")
+            expect(by_name[name]["outcome"] == "serving", f"{name}: {by_name[name]}")
             units = testbed.testbed("sh", name, "systemctl", "list-units", "--no-legend", "sealift*")
             expect("running" in units, f"{name} has no running unit: {units}")
         refused = by_name[BARE]

@@ -120,7 +120,7 @@ def test_an_error_without_a_taker_is_told(qtbot, bridge):
 def test_a_question_waits_for_its_answer_and_closing_refuses(qtbot, bus):
     bridge, answers = Bridge(bus), []
     bridge.asked.connect(lambda question: question.answer("yes") if question.about["server"] == "a" else None)
-    threads = [threading.Thread(target=lambda name=name: answers.append((name, bridge.ask("secret", server=name))))
+    threads = [threading.Thread(target=lambda name=name: answers.append((name, bridge.ask("secret", {"server": name}))))
                for name in ("a", "b")]
     for thread in threads:
         thread.start()
@@ -129,7 +129,7 @@ def test_a_question_waits_for_its_answer_and_closing_refuses(qtbot, bus):
     for thread in threads:
         thread.join(5)
     assert ("b", None) in answers
-    assert bridge.ask("secret", server="c") is None, "the GUI thread cannot wait for itself"
+    assert bridge.ask("secret", {"server": "c"}) is None, "the GUI thread cannot wait for itself"
 
 
 def test_closing_is_final(qtbot, bus):

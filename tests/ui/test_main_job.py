@@ -15,7 +15,7 @@ from ui.widgets.basic import Badge
 from ui.widgets.dialogs import FingerprintDialog
 
 SERVER = "practice-nvidia"
-LONG_MS = 60_000
+LONG_MS = 120_000
 
 pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="the practice servers need a POSIX shell")
 

@@ -75,6 +75,24 @@ def test_no_text_is_cut_off(qtbot, qapp, request, site, variant):
         application.close()
 
 
+def test_the_check_for_cut_text_sees_cut_text(qtbot):
+    from PySide6.QtWidgets import QLabel, QWidget
+
+    from ui.widgets.basic import button, column, label
+
+    root = QWidget()
+    qtbot.addWidget(root)
+    narrow, low = label("a long line in a narrow place"), QLabel("several words that need several lines", wordWrap=True)
+    pressed = button("A button with too little room")
+    for widget in (narrow, pressed):
+        widget.setFixedWidth(40)
+    root.setLayout(column(narrow, low, pressed))
+    root.resize(60, 200)
+    root.show()
+    low.setFixedHeight(8)
+    assert len(cut_off(root)) >= 3
+
+
 def test_an_empty_screen_says_what_to_do_next(qtbot, qapp, empty):
     from ui.widgets.basic import EmptyState
 
@@ -102,7 +120,8 @@ def test_the_keyboard_alone_reaches_every_screen(qtbot, qapp, empty):
     application = opened(qapp, empty)
     try:
         window = application.window
-        qtbot.waitActive(window)
+        with qtbot.waitActive(window):
+            window.activateWindow()
         for place, entry in enumerate(SCREENS, 1):
             qtbot.keyClick(window, getattr(Qt.Key, f"Key_{place}"), Qt.KeyboardModifier.ControlModifier)
             assert window.current().id == entry[0]

@@ -66,6 +66,7 @@ class DeployScreen(Screen):
         self._state = ""
         self._books: list[dict[str, Any]] = []
         self._tabs = QTabWidget(documentMode=True)
+        self._tabs.setAccessibleName(t(self.title))
         self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self._new_tab(), t("New deployment"))
         self._tabs.addTab(self._old_tab(), t("Deployments"))

@@ -36,8 +36,10 @@ class HomeScreen(Screen):
         self._news, self._chain = column(gap=theme.M), column()
         self._figures = QGridLayout()
         self._figures.setSpacing(theme.M)
+        self._figures.setContentsMargins(0, 0, 0, 0)
         self._chain_card = Card(self.t("The job"), holder(self._chain))
-        page = Page(holder(self._news), holder(self._figures), self._chain_card, width=1100)
+        self._news_box = holder(self._news)
+        page = Page(self._news_box, holder(self._figures), self._chain_card, width=1100)
         page.add(None)
         self.put(page)
 
@@ -54,6 +56,7 @@ class HomeScreen(Screen):
         clear(self._figures)
         for place, (icon, caption, value) in enumerate(data["figures"]):
             self._figures.addWidget(self._figure(icon, self.t(caption), value), 0, place)
+            self._figures.setColumnStretch(place, 1)
 
     def _link(self, number: int, stage: overview.Stage, following: str) -> Link:
         state = stage.state if stage.state != "open" else "next" if stage.id == following else "later"
@@ -72,6 +75,7 @@ class HomeScreen(Screen):
     def _show_news(self, data: dict[str, Any]) -> None:
         t = self.t
         clear(self._news)
+        self._news_box.setVisible(bool(data["interrupted"] or data["new"]))
         if data["interrupted"]:
             look = button(t("&Look"), self._to_interrupted)
             self._news.addWidget(Banner("warn",

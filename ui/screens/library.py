@@ -51,6 +51,7 @@ class LibraryScreen(Screen):
                                        "rehearse with."))
         self.actions.addWidget(self._practice)
         self._tabs = QTabWidget(documentMode=True)
+        self._tabs.setAccessibleName(t(self.title))
         self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self._library_tab(), t("In the library"))
         self._tabs.addTab(self._drive_tab(), t("On a drive"))

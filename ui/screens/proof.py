@@ -55,6 +55,7 @@ class ProofScreen(Screen):
         self.actions.addWidget(export)
         self._verdict = column(gap=theme.S, margins=(0, 0, 0, 0))
         self._tabs = QTabWidget(documentMode=True)
+        self._tabs.setAccessibleName(t(self.title))
         self._tabs.addTab(self._records_tab(), t("Records"))
         self._tabs.addTab(self._check_tab(), t("Check an export"))
         self._tabs.addTab(self._jobs_tab(), t("Interrupted jobs"))

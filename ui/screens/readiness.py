@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QSpinBox,
     QSplitter,
     QStackedWidget,
-    QTabWidget,
     QWidget,
 )
 
@@ -42,6 +41,7 @@ from ui.widgets.evidence import EvidencePane
 from ui.widgets.gauges import Legend, Slice, StackedBar
 from ui.widgets.picker import Picker
 from ui.widgets.table import Table
+from ui.widgets.tabs import Tabs
 
 CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 1048576)
 ORDER = {"fail": 0, "unknown": 1, "warn": 2, "info": 3, "pass": 4}
@@ -63,14 +63,12 @@ class ReadinessScreen(Screen):
             "readiness", t("No server to ask about"),
             t("Add servers, confirm their host keys, and ask them what they are."),
             button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary", icon="arrow")))))
-        self._tabs = QTabWidget(documentMode=True)
-        self._tabs.addTab(self._fit_tab(), t("Does it fit?"))
-        self._tabs.addTab(self._checks_tab(), t("Checks"))
+        self._tabs = Tabs(t("Results"), ((t("Does it fit?"), self._fit_tab()), (t("Checks"), self._checks_tab())))
         self._tabs.setCurrentIndex(self.memory.get("tab", 0))
         self._tabs.currentChanged.connect(lambda place: self.memory.__setitem__("tab", place))
-        body = column(self._question(), self._tabs, gap=theme.M, margins=(theme.XL, 0, theme.XL, theme.L))
-        body.setStretch(1, 1)
-        self._pages.addWidget(holder(body))
+        page = Page(self._question(), gap=theme.M)
+        page.add(self._tabs, 1)
+        self._pages.addWidget(page)
         self.put(self._pages)
 
     def _question(self) -> QWidget:
@@ -82,8 +80,9 @@ class ReadinessScreen(Screen):
             self._context.addItem(f"{tokens:,}", tokens)
         self._context.setCurrentIndex(CONTEXTS.index(32768))
         self._concurrency = QSpinBox(minimum=1, maximum=100_000, value=16)
-        self._servers = Picker(t, t("Servers"), 84)
+        self._servers = Picker(t, t("Servers"), 118)
         self._servers.changed.connect(self._changed)
+        self._release, self._playbook = QComboBox(), QComboBox()
         self._go = button(t("&Check"), self.check, role="primary", icon="readiness")
         self._go.setObjectName("check")
         grid = QGridLayout()
@@ -92,17 +91,19 @@ class ReadinessScreen(Screen):
         grid.addLayout(field(t("&Model"), self._model), 0, 0, 1, 2)
         grid.addLayout(field(t("Conte&xt length (tokens)"), self._context), 1, 0)
         grid.addLayout(field(t("Requests at the same &time"), self._concurrency), 1, 1)
+        grid.addLayout(field(t("Release to &bring"), self._release), 2, 0)
+        grid.addLayout(field(t("&Playbook"), self._playbook), 2, 1)
         grid.addLayout(column(label(t("Servers"), "strong"), self._servers, gap=theme.XS), 0, 2, 2, 1)
-        grid.addWidget(self._go, 1, 3, Qt.AlignmentFlag.AlignBottom)
-        grid.setColumnStretch(0, 2)
-        grid.setColumnStretch(1, 2)
-        grid.setColumnStretch(2, 3)
+        grid.addWidget(self._go, 2, 2, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignRight)
+        for place, stretch in enumerate((3, 3, 4)):
+            grid.setColumnStretch(place, stretch)
+        for box in (self._context, self._release, self._playbook):
+            box.setMinimumContentsLength(8)
         return Card("", grid)
 
     def _fit_tab(self) -> QWidget:
-        self._fits = Page(gap=theme.M)
-        self._fits.body.setContentsMargins(0, theme.M, theme.S, 0)
-        return self._fits
+        self._fits = column(gap=theme.M)
+        return holder(self._fits)
 
     def _checks_tab(self) -> QWidget:
         t = self.t
@@ -136,17 +137,22 @@ class ReadinessScreen(Screen):
         self._checks.setMinimumHeight(110)
         tools = row(self._filter, self._counts, gap=theme.M)
         tools.setStretch(0, 1)
-        body = column(tools, split, gap=theme.S, margins=(0, theme.M, 0, 0))
+        body = column(tools, split, gap=theme.S, margins=(0, 0, 0, 0))
         body.setStretch(1, 1)
-        return holder(body)
+        self._some = holder(body)
+        self._some.setMinimumHeight(470)
+        self._none = Card("", EmptyState("readiness", t("Nothing was checked yet"), t(
+            "Choose servers and check them. Every check shows what it rests on: the command and its output.")))
+        return holder(column(self._none, self._some))
 
     # -- data -----------------------------------------------------------------------------------------------------
 
     def load(self) -> dict[str, Any]:
         servers = [r for r in self.engine.servers.list() if r.host_keys]
         known = {r.name: self.engine.inventory.latest(r.name) for r in servers}
-        return {"servers": servers, "inventory": known, "models": tasks.models(self.engine),
-                "last": tasks.last_checks(self.engine)}
+        return {"servers": servers, "inventory": known, "models": tasks.models(),
+                "releases": self.engine.library.list(), "playbooks": self.engine.deployments.playbooks(),
+                "last": self.engine.readiness.latest()}
 
     def show_data(self, data: dict[str, Any]) -> None:
         self._pages.setCurrentIndex(1 if data["servers"] else 0)
@@ -155,15 +161,24 @@ class ReadinessScreen(Screen):
         for value, caption in data["models"]:
             self._model.addItem(caption, value)
         self._model.setCurrentIndex(max(0, self._model.findData(before)))
+        lang = self.desk.lang
+        self._fill(self._release, [(r.title, r.release_id) for r in data["releases"]])
+        self._fill(self._playbook, [(b["title"].get(lang, b["title"]["en"]), b["id"]) for b in data["playbooks"]])
         self._servers.show_names([(r.name, self._remark(data["inventory"][r.name])) for r in data["servers"]],
                                  self.memory.get("servers"))
-        if data["last"] and not self._results:
+        if not self._results:
             self._show_results(data["last"])
-        elif not self._results:
-            self._nothing_yet()
-        if not self._fits.body.count():
+        if not self._fits.count():
             self._fit_hint()
         self._changed()
+
+    def _fill(self, box: QComboBox, entries: list[tuple[str, str]]) -> None:
+        before = box.currentData()
+        box.clear()
+        box.addItem(self.t("None in particular"), None)
+        for caption, value in entries:
+            box.addItem(caption, value)
+        box.setCurrentIndex(max(0, box.findData(before)))
 
     def _remark(self, inventory: Any) -> str:
         from ui.screens.site import device_summary
@@ -171,13 +186,10 @@ class ReadinessScreen(Screen):
         return device_summary(inventory.devices) if inventory and inventory.reached else self.t("not asked yet")
 
     def _fit_hint(self) -> None:
-        self._fits.add(Card("", EmptyState("device", self.t("Does it fit?"), self.t(
+        self._fits.addWidget(Card("", EmptyState("device", self.t("Does it fit?"), self.t(
             "Choose a model, how long its context is to be and how many requests it is to answer at the same time, "
             "then check."))))
-        self._fits.add(None)
-
-    def _nothing_yet(self) -> None:
-        self._evidence.show_text("", self.t("Check some servers first."))
+        self._fits.addStretch(1)
 
     def _changed(self) -> None:
         self._go.setEnabled(bool(self._servers.names()) and self._model.currentData() is not None)
@@ -188,6 +200,7 @@ class ReadinessScreen(Screen):
         """Work out the fit and run every check on the chosen servers; nothing is changed anywhere."""
         names, model = self._servers.names(), self._model.currentData()
         context, concurrency = self._context.currentData(), self._concurrency.value()
+        release, playbook = self._release.currentData(), self._playbook.currentData()
         self.memory.update(servers=names, model=model)
         self._go.setEnabled(False)
         self._go.setText(self.t("Checking…"))
@@ -202,7 +215,7 @@ class ReadinessScreen(Screen):
             self.desk.problem.emit(problem)
 
         self.act(lambda: (tasks.fits(self.engine, model, names, context, concurrency),
-                          tasks.run_checks(self.engine, names, model)), done, failed)
+                          self.engine.readiness.run(names, release, playbook)), done, failed)
 
     def _asked_over(self) -> None:
         self._go.setText(self.t("&Check"))
@@ -211,19 +224,19 @@ class ReadinessScreen(Screen):
     # -- the fit --------------------------------------------------------------------------------------------------
 
     def _show_fits(self, found: list[Any]) -> None:
-        clear(self._fits.body)
+        clear(self._fits)
         for entry in found:
-            self._fits.add(self._fit_card(entry))
-        self._fits.add(None)
+            self._fits.addWidget(self._fit_card(entry))
+        self._fits.addStretch(1)
 
-    def _fit_card(self, entry: tasks.Fit) -> QWidget:
+    def _fit_card(self, entry: tasks.ServerFit) -> QWidget:
         t, lang = self.t, self.desk.lang
         names = ", ".join(entry.servers)
         if entry.answer is None:
             return Card("", row(ElidedLabel(names, "heading"), Badge("unknown", t("Not known"))),
                         label(t("No device of this server is in the catalog, so the fit cannot be worked out."),
                               wrap=True))
-        fit = entry.answer
+        fit = entry.answer.as_dict(lang)
         tone, word = wording.FIT_VERDICTS[fit["verdict"]]
         card = Card("", row(ElidedLabel(f"{names} · {entry.count} × {entry.accelerator}", "heading"),
                             Badge(tone, t(word))))
@@ -245,8 +258,11 @@ class ReadinessScreen(Screen):
             (t("Most requests at the same time"), _count(fit.get("max_concurrency"))),
             (t("Least devices"), _count(fit.get("minimum_count"))),
             (t("Layout"), wording.short(fit.get("layout") or "–"))]))
-        for reason in fit.get("reasons") or []:
-            card.add(label("• " + wording.fit_reason(reason, lang), "muted", wrap=True))
+        for reason in fit["reasons"]:
+            words = column(label(wording.fit_reason(reason), wrap=True), gap=0)
+            if reason.get("source"):
+                words.addWidget(ElidedLabel(wording.fit_source(reason, t), "small"))
+            card.add(words)
         return card
 
     # -- the checks -----------------------------------------------------------------------------------------------
@@ -261,8 +277,8 @@ class ReadinessScreen(Screen):
             if count:
                 tone, word = wording.VERDICTS[verdict]
                 layout.addWidget(Badge(tone, f"{count} {self.t(word)}"))
-        if not results:
-            self._nothing_yet()
+        self._some.setVisible(bool(results))
+        self._none.setVisible(not results)
 
     def _show_check(self, check: Any) -> None:
         clear(self._remedy)

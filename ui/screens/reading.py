@@ -10,7 +10,9 @@ from console.i18n import N_
 def who_and_where(engine: Any) -> dict[str, Any]:
     """The site's name, who acts, and whether the site has accounts."""
     site = engine.site.get()
-    return {"site": site.name if site else "", "actor": engine.actor.id, "accounts": bool(engine.accounts.list())}
+    accounts = any(not account.disabled for account in engine.accounts.list())
+    return {"site": site.name if site else "", "actor": engine.actor.id, "accounts": accounts,
+            "log-in": accounts and engine.actor.auth == "os-user"}
 
 
 def figures(engine: Any) -> list[tuple[str, str, str]]:

@@ -165,13 +165,13 @@ class SiteScreen(Screen):
         t = self.t
         state = lambda v: wording.SERVER_STATES[v.state]  # noqa: E731 - a name for a one-line idea
         return [
-            Column(t("Server"), lambda v: v.name, width=150),
-            Column(t("State"), lambda v: t(state(v)[1]), tone=lambda v: state(v)[0], width=150),
+            Column(t("Server"), lambda v: v.name, width=132),
+            Column(t("State"), lambda v: t(state(v)[1]), tone=lambda v: state(v)[0], width=140),
             Column(t("Devices"), lambda v: device_summary(v.devices)),
-            Column(t("Memory"), lambda v: units.size(_total(v.devices)), number=True, width=96,
+            Column(t("Memory"), lambda v: units.size(_total(v.devices)), number=True, width=86,
                    sort=lambda v: _total(v.devices) or 0),
-            Column(t("Address"), lambda v: f"{v.record.address}:{v.record.port}", width=140),
-            Column(t("Asked"), lambda v: wording.when(v.inventory.taken_at) if v.inventory else "–", width=168)]
+            Column(t("Address"), lambda v: f"{v.record.address}:{v.record.port}", width=124),
+            Column(t("Asked"), lambda v: wording.when(v.inventory.taken_at) if v.inventory else "–", width=158)]
 
     # -- data -----------------------------------------------------------------------------------------------------
 
@@ -189,9 +189,9 @@ class SiteScreen(Screen):
         devices = [device for view in views for device in view.devices]
         bad = sum(device.health in ("fail", "warning") for device in devices)
         waiting = sum(view.state == "untrusted" for view in views)
-        said = [t("{count} servers", count=len(views)), t("{count} devices", count=len(devices))]
-        said += [t("{count} devices need attention", count=bad)] if bad else []
-        said += [t("{count} host keys to confirm", count=waiting)] if waiting else []
+        said = [t("Servers: {count}", count=len(views)), t("Devices: {count}", count=len(devices))]
+        said += [t("need attention: {count}", count=bad)] if bad else []
+        said += [t("host keys to confirm: {count}", count=waiting)] if waiting else []
         self._counts.setText(" · ".join(said))
         self._filtered()
         chosen = self.memory.get("server")
@@ -289,6 +289,7 @@ class Details(Card):
         self._name, self._badge = ElidedLabel("", "heading"), Badge()
         self.add(row(self._name, self._badge))
         self._tabs = QTabWidget(documentMode=True)
+        self._tabs.setAccessibleName(t("Server"))
         self._about = Page(gap=theme.M)
         self._about.body.setContentsMargins(0, theme.M, theme.S, 0)
         self._devices = Table(self._device_columns(), t("Devices"), key=lambda d: d.index)

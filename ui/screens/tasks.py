@@ -189,3 +189,56 @@ def practice_bundle(engine: Any, say: Say, out: Path) -> JobSpec:
     """Build the practice bundle, as the connected side would."""
     return changing(JobSpec("practice.bundle", say("Make a practice bundle"),
                             lambda ctx: make_practice_bundle(engine, ctx, out)), "drives")
+
+
+def evidence(engine: Any, server: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """The raw evidence of the facts that a check rests on, by fact id."""
+    taken = engine.inventory.latest(server, reached=True)
+    known = taken.facts if taken is not None else {}
+    return {fact_id: known[fact_id].evidence for fact_id in wanted if fact_id in known}
+
+
+def models() -> list[tuple[str, str]]:
+    """The catalog's models: name, and the name without its organisation."""
+    from console.catalog.catalog import built_in
+
+    return [(entry.name, entry.name.rpartition("/")[2]) for entry in built_in().all("models", "entries")]
+
+
+@dataclass(frozen=True)
+class ServerFit:
+    """How a model fits servers that are alike; ``answer`` is None where no device is known to the catalog."""
+
+    servers: tuple[str, ...]
+    accelerator: str
+    count: int
+    answer: Any = None
+
+
+def fits(engine: Any, model: str, names: tuple[str, ...], context: int, concurrency: int) -> list[ServerFit]:
+    """Ask the sizing for each kind of server among ``names``, by its last inventory."""
+    from console.catalog.catalog import built_in
+    from console.sizing.ask import by_name
+
+    alike: dict[tuple[str, int, int | None], list[str]] = {}
+    for name in names:
+        alike.setdefault(_devices_of(engine.inventory.latest(name, reached=True)), []).append(name)
+    found = []
+    for (accelerator, count, memory_bytes), servers in alike.items():
+        known = accelerator and built_in().device_or_none(accelerator) is not None
+        answer = by_name(built_in(), model, accelerator, count, context=context, concurrency=concurrency,
+                         memory_bytes=memory_bytes) if known else None
+        found.append(ServerFit(tuple(servers), accelerator, count, answer))
+    return found
+
+
+def _devices_of(taken: Any) -> tuple[str, int, int | None]:
+    """The most numerous kind of device, how many of it, and the memory of one as the driver reports it."""
+    kinds: dict[tuple[str, int | None], int] = {}
+    for device in taken.devices if taken is not None else ():
+        kind = (device.model or device.name or "", device.memory_total_bytes)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    if not kinds:
+        return "", 0, None
+    (name, memory_bytes), count = max(kinds.items(), key=lambda item: item[1])
+    return name, count, memory_bytes

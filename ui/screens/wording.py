@@ -9,7 +9,7 @@ from typing import Any
 
 from console import units
 from console.errors import shown
-from console.i18n import N_
+from console.i18n import N_, tr
 from ui.widgets.dialogs import error_parts
 
 SERVER_STATES = {
@@ -155,3 +155,28 @@ HOW_TO_GO_ON = {
 def banner_tone(verdict: str) -> str:
     """The tone of a banner for a check's verdict."""
     return {"fail": "fail", "warn": "warn", "unknown": "warn"}.get(verdict, "info")
+
+
+def reason(check: Any, lang: str) -> str:
+    """Why a check judged as it did."""
+    return tr(check.reason, lang, **{key: shown(value) for key, value in check.params.items()})
+
+
+def remedy(check: Any, lang: str) -> str:
+    """What to do about a check, or nothing."""
+    return tr(check.remedy, lang, **{key: shown(value) for key, value in check.params.items()}) if check.remedy else ""
+
+
+def fit_reason(told: dict[str, Any]) -> str:
+    """A reason of the sizing."""
+    return str(shown(str(told["message"])))
+
+
+CONFIDENCE = {"high": N_("high confidence"), "medium": N_("medium confidence"), "low": N_("low confidence")}
+
+
+def fit_source(told: dict[str, Any], say: Callable[..., str]) -> str:
+    """Where a reason of the sizing is from, and how sure that is."""
+    sure = told.get("confidence")
+    words = say(CONFIDENCE[sure]) if sure in CONFIDENCE else ""
+    return " · ".join(part for part in (words, say(N_("source: {source}"), source=told["source"])) if part)

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 
 from ui import icons, theme
 
-PAGE_WIDTH = 1320
+PAGE_WIDTH = 1480
 """Past this width a page gets margins instead of longer lines."""
 
 _RUN = 16

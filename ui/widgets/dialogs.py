@@ -86,9 +86,9 @@ class AskDialog(Dialog):
 
 
 class SecretDialog(Dialog):
-    """Asks for a password or passphrase; hands it on as a Secret and keeps no copy."""
+    """Asks for a password or passphrase; hands it on as a Secret, with whether it is for every server, and keeps no copy."""
 
-    def __init__(self, parent: QWidget | None, say: Say, title: str, text: str, then: Callable[[Secret], object]):
+    def __init__(self, parent: QWidget | None, say: Say, title: str, text: str, then: Callable[[Secret, bool], object]):
         self._entry = QLineEdit(echoMode=QLineEdit.EchoMode.Password)
         self._then = then
         super().__init__(parent, title, row(picture("lock", theme.palette().accent, 24), label(title, "heading"), None,
@@ -96,9 +96,11 @@ class SecretDialog(Dialog):
                          label(text, wrap=True), field(say(N_("&Password or passphrase")), self._entry))
         show = QCheckBox(say(N_("&Show what I type")))
         show.toggled.connect(self._reveal)
-        self.body.addWidget(show)
+        self._everywhere = QCheckBox(say(N_("Use it for &every server that asks")))
+        self.body.addLayout(column(show, self._everywhere, gap=0))
         self.add_button(say(N_("&Cancel")), self.reject)
         confirm = self.add_button(say(N_("&Use it")), self.accept, primary=True)
+        confirm.setObjectName("confirm")
         confirm.setEnabled(False)
         self._entry.textChanged.connect(lambda text: confirm.setEnabled(bool(text)))
         self._entry.setFocus()
@@ -112,7 +114,7 @@ class SecretDialog(Dialog):
         self._entry.clear()
         super().done(code)
         if code == QDialog.DialogCode.Accepted:
-            self._then(secret)
+            self._then(secret, self._everywhere.isChecked())
 
 
 def plain_fingerprint(text: str) -> str:

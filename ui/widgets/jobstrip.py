@@ -117,7 +117,7 @@ class JobStrip(QFrame):
             self._lines[job_id].show_job(job)
         self._idle.setVisible(not visible)
         self._more.setVisible(len(jobs) > LINES)
-        self._more.setText(self._say(N_("and {count} more"), count=len(jobs) - LINES))
+        self._more.setText(self._say(N_("and {count} more"), count=max(0, len(jobs) - LINES)))
 
     def _forget_the_good(self) -> None:
         """What ended well is shown for a while, and only the last of it; what did not stays until it is taken off."""

@@ -1,0 +1,220 @@
+"""One connection to a receiver: what goes over it, and how its answers are read."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from console.errors import SealiftError
+from console.push.problems import BROKEN, SOURCE_DAMAGED, named
+from console.transport.base import Stream
+
+MAX_LINE_BYTES = 16 << 20
+SEND_BYTES = 1 << 20
+JOIN_BYTES = 16 << 10
+SILENCE_S = 120.0
+"""A server that acknowledges nothing for so long, with data waiting, is given up."""
+
+LOOKING_S = 6 * 3600.0
+"""Hashing what is there may take long; a dead link is noticed by the transport."""
+
+LIFE_S = 5.0
+
+BOOTSTRAP = (
+    "import os,sys\nn=int(sys.argv[1]);d=b''\nwhile len(d)<n:\n b=os.read(0,n-len(d))\n if not b:sys.exit(1)\n d+=b\n"
+    "exec(compile(d,'receiver','exec'),{'__name__':'__main__'})"
+)
+
+
+@cache
+def receiver_source() -> bytes:
+    """The receiver as it is sent; read from its file, which the frozen program carries as data."""
+    return Path(__file__).with_name("receiver.py").read_bytes()
+
+
+def receiver_command(python: str) -> tuple[str, ...]:
+    """What starts the receiver on the server. ``-S -E``: quick, and blind to the account's environment."""
+    return (python, "-S", "-E", "-c", BOOTSTRAP, str(len(receiver_source())))
+
+
+class Limit:
+    """At most so many bytes a second over all pushes that share it; 0 for no limit."""
+
+    def __init__(self, bytes_per_s: int):
+        self.bytes_per_s, self._lock, self._free_at = bytes_per_s, threading.Lock(), 0.0
+
+    def wait(self, count: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait until ``count`` bytes may go."""
+        if not self.bytes_per_s:
+            return
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free_at)
+            self._free_at = start + count / self.bytes_per_s
+        if start > now:
+            sleep(start - now)
+
+
+class Lines:
+    """Lines from a server that may be hostile: bounded, and a deadline for silence."""
+
+    def __init__(self, stream: Stream, server: str):
+        self._stream, self._server, self._buffer = stream, server, bytearray()
+
+    def next(self, timeout_s: float) -> bytes:
+        """The next line.
+
+        Raises:
+            WorldError: the link broke, the receiver ended, or nothing came in time.
+        """
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > MAX_LINE_BYTES:
+                raise BROKEN(server=self._server, reason="it sent an endless line")
+            data = self._stream.read(64 << 10, timeout_s)
+            if not data:
+                raise BROKEN(server=self._server, reason=_last_words(self._stream) or "it ended without a word")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+
+def _last_words(stream: Stream) -> str:
+    lines = stream.stderr_tail().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:500] if lines else ""
+
+
+class SourceFile:
+    """The file that is being sent; the one before is closed when another is asked for.
+
+    Read, not mapped: reading from a map on a disk that fails ends the whole program.
+    """
+
+    def __init__(self) -> None:
+        self._place: Path | None = None
+        self._handle: BinaryIO | None = None
+        self._buffer = memoryview(bytearray(SEND_BYTES))
+
+    def pieces(self, place: Path, shown: str, offset: int, length: int) -> Iterator[memoryview]:
+        """A range in pieces, each to be done with before the next is asked for.
+
+        Raises:
+            WorldError: ``push.source-damaged`` where the file does not give it.
+        """
+        try:
+            if self._place != place:
+                self.close()
+                self._handle, self._place = open(place, "rb", buffering=0), place  # noqa: SIM115 - closed by close()
+            self._handle.seek(offset)
+            while length:
+                count = self._handle.readinto(self._buffer[: min(length, SEND_BYTES)])
+                if not count:
+                    raise SOURCE_DAMAGED(path=shown)
+                yield self._buffer[:count]
+                length -= count
+        except OSError:
+            raise SOURCE_DAMAGED(path=shown) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._handle is not None:
+            self._handle.close()
+        self._place = self._handle = None
+
+
+class Connection:
+    """Talks with one receiver. One thread sends; another, started by :meth:`listen`, reads; a third says that the
+    console is alive while nothing else is sent.
+
+    Args:
+        store: for the text of errors only.
+    """
+
+    def __init__(self, stream: Stream, server: str, store: str):
+        self._stream, self._server, self._store = stream, server, store
+        self._lines = Lines(stream, server)
+        self._sending, self._ended = threading.Lock(), threading.Event()
+        self._reader: threading.Thread | None = None
+        self.silence_s = SILENCE_S
+
+    def start(self, message: bytes, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+        """Send receiver and plan; the receiver's first answer, after it has looked at what is there."""
+        self._stream.write(receiver_source() + message)
+        threading.Thread(target=self._live, name=f"push-life-{self._server}", daemon=True).start()
+        while True:
+            answer = self._answer(LOOKING_S)
+            if "looked" not in answer:
+                return answer
+            on_looked(answer["looked"] if isinstance(answer["looked"], int) else 0)
+
+    def listen(self, on_answer: Callable[[dict[str, Any]], bool], on_problem: Callable[[BaseException], None]) -> None:
+        """Read answers in a thread until ``on_answer`` gives True or fails."""
+        self._reader = threading.Thread(target=self._read, args=(on_answer, on_problem), name=f"push-answers-{self._server}", daemon=True)
+        self._reader.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until the answers have ended."""
+        if self._reader is not None:
+            self._reader.join(timeout_s)
+
+    def chunk(self, number: int, index: int, length: int, pieces: Iterable[memoryview], limit: Limit | None = None) -> None:
+        """Send one chunk."""
+        head = b"C" + struct.pack(">III", number, index, length)
+        with self._sending:
+            for piece in pieces:
+                if limit is not None:
+                    limit.wait(len(piece))
+                if head and len(piece) <= JOIN_BYTES:
+                    self._stream.write(head + bytes(piece))
+                else:
+                    if head:
+                        self._stream.write(head)
+                    self._stream.write(piece)
+                head = b""
+
+    def tell(self, kind: bytes) -> None:
+        """Send a frame without content."""
+        with self._sending:
+            self._stream.write(kind)
+
+    def close(self) -> None:
+        """Close the channel; wakes whatever waits on it."""
+        self._ended.set()
+        self._stream.close()
+
+    def _live(self) -> None:
+        while not self._ended.wait(LIFE_S):
+            # Whoever holds the lock is sending, which is sign of life enough.
+            if self._sending.acquire(blocking=False):
+                try:
+                    self._stream.write(b"P")
+                except SealiftError:
+                    return
+                finally:
+                    self._sending.release()
+
+    def _read(self, on_answer: Callable[[dict[str, Any]], bool], on_problem: Callable[[BaseException], None]) -> None:
+        try:
+            while not on_answer(self._answer(self.silence_s)):
+                pass
+        except BaseException as problem:  # noqa: B036 - handed to the sending thread, which raises it
+            on_problem(problem)
+        finally:
+            self._ended.set()
+
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
+        try:
+            answer = json.loads(self._lines.next(timeout_s))
+            if not isinstance(answer, dict):
+                raise ValueError
+        except (ValueError, RecursionError):
+            raise BROKEN(server=self._server, reason="it answered something else than was agreed") from None
+        if "error" in answer:
+            raise named(self._server, self._store, str(answer["error"])[:100], answer)
+        return answer

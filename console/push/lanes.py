@@ -1,0 +1,212 @@
+"""The further connections of a push: each a worker process, fed by a thread here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from console.push import worker
+from console.push.connection import SILENCE_S
+from console.push.manifest import LANE_BYTES, PushPlan
+from console.push.work import SPAN_BYTES, Work
+from console.transport.ssh import Login, Target
+
+MAX_LANES = 3
+WORTH_BYTES = 64 << 20
+"""Less than this is over before a process has started."""
+
+WINDOW_S = 1.5
+GAIN = 1.1
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a further connection to the server is made."""
+
+    target: Target
+    login: Login
+    python: str
+
+
+class Slots:
+    """How many worker processes there may be at once, over all servers: one for each processor but the first."""
+
+    def __init__(self, count: int | None = None):
+        self._left, self._lock = max(0, (os.cpu_count() or 1) - 1) if count is None else count, threading.Lock()
+
+    def take(self) -> bool:
+        """Take one, if there is one left."""
+        with self._lock:
+            if self._left <= 0:
+                return False
+            self._left -= 1
+            return True
+
+    def give(self) -> None:
+        """One has ended."""
+        with self._lock:
+            self._left += 1
+
+
+class Lane(threading.Thread):
+    """Feeds one worker. Its end gives back what the worker did not bring."""
+
+    def __init__(
+        self,
+        work: Work,
+        process: subprocess.Popen,
+        on_sent: Callable[[int], None],
+        on_good: Callable[[], None],
+        on_problem: Callable[[BaseException], None],
+        plan: PushPlan,
+        on_end: Callable[[], None],
+    ):
+        super().__init__(name="push-lane", daemon=True)
+        self._work, self._process, self._plan = work, process, plan
+        self._on_sent, self._on_good, self._on_problem, self._on_end = on_sent, on_good, on_problem, on_end
+        self._mine: set[tuple[int, int]] = set()
+        self._writing = threading.Lock()
+        self.joined = False
+
+    def run(self) -> None:
+        """Until the worker ends."""
+        try:
+            for line in self._process.stdout:
+                self._heard(json.loads(line))
+        except BaseException as problem:  # noqa: B036 - handed to the thread that leads, which raises it
+            self._on_problem(problem)
+        finally:
+            self.kill()
+            self._process.wait()
+            self._work.give_back(self._mine)
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):
+                    pipe.close()
+            self._on_end()
+
+    def _heard(self, told: dict[str, Any]) -> None:
+        if "sent" in told:
+            self._on_sent(self._plan.length(*told["sent"]))
+            return
+        if "joined" in told:
+            self.joined = True
+        elif "ok" in told or "bad" in told:
+            key = tuple(told.get("ok") or told.get("bad"))
+            if key not in self._mine:
+                return
+            self._mine.discard(key)
+            if "ok" in told:
+                self._work.good(key)
+                self._on_good()
+            else:
+                self._work.bad(key)
+        if self.joined:
+            self._order()
+
+    def _order(self) -> None:
+        """Keep two spans under way, so that the worker never waits for us."""
+        while sum(self._plan.length(*key) for key in self._mine) <= SPAN_BYTES:
+            span = self._work.take(lane=True)
+            if span is None:
+                return
+            self._mine.update((span[0], index) for index in span[1])
+            self._write({"span": [span[0], list(span[1])]})
+
+    def _write(self, order: dict[str, Any]) -> None:
+        with self._writing, suppress(OSError, ValueError):  # a worker that is gone is noticed by its reader
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """Nothing more comes: have the server flush what this lane wrote."""
+        if not self.joined:
+            self.kill()
+        self._write({"end": True})
+        self.join(SILENCE_S)
+        self.kill()
+        self.join(10)
+
+    def kill(self) -> None:
+        """End the worker at once; the receiver at its other end saves what it has."""
+        with suppress(OSError):
+            self._process.kill()
+
+
+class Lanes:
+    """Adds connections while the measured rate grows with them."""
+
+    def __init__(
+        self,
+        work: Work,
+        plan: PushPlan,
+        way: Way | None,
+        slots: Slots,
+        message: Callable[[], bytes],
+        start: Callable[[subprocess.Popen, Callable[[], None]], Lane],
+        wanted: int | None = None,
+    ):
+        self._work, self._plan, self._way, self._slots = work, plan, way, slots
+        self._message, self._start, self._wanted = message, start, wanted
+        self._lanes: list[Lane] = []
+        self._growing = way is not None and wanted != 1
+        self._since, self._verified, self._rate = time.monotonic(), work.verified, 0.0
+
+    @property
+    def count(self) -> int:
+        """Lanes that were started."""
+        return len(self._lanes)
+
+    def consider(self, announce: Callable[[], None]) -> None:
+        """Add a lane where that is likely to pay; ``announce`` is called before the first."""
+        if not self._growing or (self._lanes and not self._window_says_so()):
+            return
+        most = MAX_LANES if self._wanted is None else min(MAX_LANES, self._wanted - 1)
+        if len(self._lanes) >= most or self._work.big_bytes < WORTH_BYTES or not self._slots.take():
+            self._growing = False
+            return
+        if not self._lanes:
+            announce()
+        way = self._way
+        process = worker.start(way.target, way.login, way.python, self._plan.store, self._files(), self._message())
+        self._lanes.append(self._start(process, self._slots.give))
+        self._since, self._verified = time.monotonic(), self._work.verified
+
+    def _files(self) -> dict[int, Any]:
+        return {
+            n: [str(s.place), s.entry.path, [[o, c[1]] for o, c in zip(s.offsets, s.entry.chunks, strict=True)]]
+            for n, s in enumerate(self._plan.sources)
+            if s.entry.size >= LANE_BYTES
+        }
+
+    def _window_says_so(self) -> bool:
+        now, verified = time.monotonic(), self._work.verified
+        if not all(lane.joined or not lane.is_alive() for lane in self._lanes):
+            self._since, self._verified = now, verified
+            return False
+        if now - self._since < WINDOW_S:
+            return False
+        rate = (verified - self._verified) / (now - self._since)
+        self._growing = rate > GAIN * self._rate
+        self._rate, self._since, self._verified = rate, now, verified
+        return self._growing
+
+    def finish(self) -> None:
+        """All is sent: flush and end every lane."""
+        self._growing = False
+        for lane in self._lanes:
+            lane.finish()
+
+    def kill(self) -> None:
+        """End every lane at once."""
+        self._growing = False
+        for lane in self._lanes:
+            lane.kill()
+        for lane in self._lanes:
+            lane.join(10)

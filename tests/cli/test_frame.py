@@ -1,0 +1,91 @@
+"""The frame of the command line: exit codes, one JSON document, no traceback, cheap to start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from console import registry
+from console.cli.main import build_parser, main
+from console.engine import Engine
+from console.errors import declared
+
+
+def run(capsys, *words):
+    exit_code = main(list(words))
+    captured = capsys.readouterr()
+    return exit_code, captured.out, captured.err
+
+
+def test_a_wrong_command_line_is_one_json_document_and_exit_2(capsys, tmp_path):
+    exit_code, out, _ = run(capsys, "--json", "--workspace", str(tmp_path), "site", "init")
+    assert exit_code == 2
+    assert json.loads(out)["error"]["code"] == "command.usage"
+
+
+def test_global_options_count_before_and_after_the_command(capsys, tmp_path):
+    assert run(capsys, "--workspace", str(tmp_path / "w"), "site", "init", "--name", "A", "--json")[0] == 0
+    exit_code, out, _ = run(capsys, "--json", "site", "show", "--workspace", str(tmp_path / "w"))
+    assert exit_code == 0
+    assert json.loads(out)["site"]["name"] == "A"
+
+
+def test_an_error_in_words_and_in_chinese(capsys, tmp_path):
+    _, _, plain = run(capsys, "--workspace", str(tmp_path / "w"), "server", "show", "gpu-9")
+    assert "[server.unknown]" in plain
+    _, out, _ = run(capsys, "--json", "--lang", "zh_CN", "--workspace", str(tmp_path / "w"), "server", "show", "gpu-9")
+    assert any("\u4e00" <= c <= "\u9fff" for c in json.loads(out)["error"]["message"])
+
+
+def test_without_a_window_it_says_so(capsys):
+    exit_code, _, err = run(capsys)
+    assert exit_code == 2
+    assert "command.no-window" in err
+
+
+def test_no_command_opens_the_window(tmp_path):
+    asked = []
+    assert main(["--workspace", str(tmp_path)], open_window=lambda **told: asked.append(told) or 0) == 0
+    assert asked[0]["workspace"] == tmp_path
+
+
+def test_a_second_start_says_who_holds_the_workspace(capsys, tmp_path):
+    with Engine.open(tmp_path / "w"):
+        exit_code, out, _ = run(capsys, "--json", "--workspace", str(tmp_path / "w"), "site", "show")
+    assert exit_code == 3
+    error = json.loads(out)["error"]
+    assert error["code"] == "workspace.busy"
+    assert error["retryable"]
+
+
+def test_every_command_has_help():
+    parser = build_parser()
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--help"])
+    assert ended.value.code == 0
+
+
+def test_starting_is_cheap():
+    """What is slow to import waits until it is needed."""
+    script = ("import sys, console.cli.main as m; m.build_parser(); "
+              "print([n for n in ('paramiko', 'onnxruntime', 'numpy', 'PySide6', 'yaml') if n in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = set(eval(done.stdout))  # noqa: S307 - a list of names that the line above printed
+    assert not heavy & {"onnxruntime", "numpy", "PySide6"}
+
+
+def test_every_error_has_a_remedy_and_fills_its_fields():
+    import importlib
+    import string
+
+    for name in registry.all_modules():
+        importlib.import_module(name)
+    assert len(declared()) > 100
+    for kind in declared().values():
+        assert kind.message.strip(), kind.code
+        assert kind.remedy.strip(), kind.code
+        for text in (kind.message, kind.remedy):
+            assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(text)), kind.code
