@@ -11,7 +11,7 @@ from console.cli.output import table
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, InputError, code, declared
 from console.i18n import N_
 from console.jobs.job import JobSpec
-from console.push import worker
+from console.push import WORKER_COMMAND
 
 BAD_RATE = code("push.bad-limit", InputError, N_("{rate} is not a rate."), N_("Write it as 20MiB or 25MB, for each second."))
 BAD_VERDICTS = ("push.wrong-bytes",)
@@ -41,8 +41,14 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     parser.add_argument("--verify-only", action="store_true", help="send nothing: hash what lies on the servers again")
     add_credential_options(parser)
     parser.set_defaults(run=_run)
-    hidden = sub.add_parser(worker.COMMAND, parents=common)
-    hidden.set_defaults(run=lambda args, app: worker.main())
+    hidden = sub.add_parser(WORKER_COMMAND, parents=common)
+    hidden.set_defaults(run=_work)
+
+
+def _work(args: argparse.Namespace, app: Any) -> int:
+    from console.push import worker
+
+    return worker.main()
 
 
 def _run(args: argparse.Namespace, app: Any) -> int:

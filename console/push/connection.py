@@ -49,6 +49,15 @@ class Limit:
     def __init__(self, bytes_per_s: int):
         self.bytes_per_s, self._lock, self._free_at = bytes_per_s, threading.Lock(), 0.0
 
+    def parts(self, piece: memoryview) -> Iterator[memoryview]:
+        """``piece`` in parts, each given when it may go; each at most a second's worth, so that a slow limit looks like a
+        slow link to the other side and not like a dead one."""
+        step = min(len(piece), self.bytes_per_s) if self.bytes_per_s else len(piece)
+        for at in range(0, len(piece), max(1, step)):
+            part = piece[at : at + step]
+            self.wait(len(part))
+            yield part
+
     def wait(self, count: int, sleep: Callable[[float], None] = time.sleep) -> None:
         """Wait until ``count`` bytes may go."""
         if not self.bytes_per_s:
@@ -168,15 +177,14 @@ class Connection:
         head = b"C" + struct.pack(">III", number, index, length)
         with self._sending:
             for piece in pieces:
-                if limit is not None:
-                    limit.wait(len(piece))
-                if head and len(piece) <= JOIN_BYTES:
-                    self._stream.write(head + bytes(piece))
-                else:
-                    if head:
-                        self._stream.write(head)
-                    self._stream.write(piece)
-                head = b""
+                for part in limit.parts(piece) if limit else (piece,):
+                    if head and len(part) <= JOIN_BYTES:
+                        self._stream.write(head + bytes(part))
+                    else:
+                        if head:
+                            self._stream.write(head)
+                        self._stream.write(part)
+                    head = b""
 
     def tell(self, kind: bytes) -> None:
         """Send a frame without content."""

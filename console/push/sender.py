@@ -119,9 +119,9 @@ class _PythonPush:
 
     def run(self) -> None:
         """Until the release is in place."""
-        self._look()
-        self._connection.listen(self._heard, self._failed)
         try:
+            self._look()
+            self._connection.listen(self._heard, self._failed)
             with self._ctx.on_cancel(self._lanes.kill):
                 while not self._outcome.done:
                     self._feed()

@@ -118,8 +118,8 @@ while read -r op a b c; do
     put)  # put SHA256 OFFSET LENGTH: that many bytes follow
         f=$(part "$a"); [ -L "$f" ] && fail unsafe-store "$f"
         echo "$f" >"$beat.part" 2>/dev/null
-        said=$(dd bs=1048576 iflag=fullblock,count_bytes count="$c" 2>/dev/null |
-            dd of="$f" bs=1048576 oflag=seek_bytes seek="$b" conv=notrunc iflag=fullblock 2>&1) || broke "$f" "$said"
+        said=$(dd bs=262144 iflag=fullblock,count_bytes count="$c" 2>/dev/null |
+            dd of="$f" bs=262144 oflag=seek_bytes seek="$b" conv=notrunc iflag=fullblock 2>&1) || broke "$f" "$said"
         range "$f" "$b" "$c" ;;
     finish)  # finish SHA256 SIZE MODE, after every chunk of it was put or checked
         f=$(part "$a") o=$(object "$a")

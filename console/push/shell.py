@@ -84,8 +84,8 @@ class ShellPush:
         for _ in range(TRIES_A_CHUNK):
             self._write(f"put {source.entry.sha256} {offset} {length}\n".encode())
             for piece in self._file.pieces(source.place, source.entry.path, offset, length):
-                self._limit.wait(len(piece))
-                self._write(piece)
+                for part in self._limit.parts(piece):
+                    self._write(part)
             self._outcome.bytes_sent += length
             if self._line() == digest:
                 return

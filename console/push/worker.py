@@ -19,11 +19,10 @@ from typing import Any, BinaryIO
 
 from console.assets import root
 from console.errors import SealiftError
+from console.push import WORKER_COMMAND
 from console.push.connection import Connection, SourceFile, receiver_command
 from console.secrets import Secret
 from console.transport.ssh import Login, Target, connect
-
-COMMAND = "_push-worker"
 
 
 def start(target: Target, login: Login, python: str, store: str, files: dict[int, Any], message: bytes) -> subprocess.Popen:
@@ -34,7 +33,7 @@ def start(target: Target, login: Login, python: str, store: str, files: dict[int
         message: the plan for a receiver in the role of a lane.
     """
     frozen = getattr(sys, "frozen", False)
-    what = (COMMAND,) if frozen else ("-m", "console.push.worker")
+    what = (WORKER_COMMAND,) if frozen else ("-m", "console.push.worker")
     environment = os.environ if frozen else os.environ | {"PYTHONPATH": str(root())}
     hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
     process = subprocess.Popen(

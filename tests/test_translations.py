@@ -1,0 +1,101 @@
+"""Every text for people has a Simplified Chinese translation, and every translation a text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import string
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("console", "ui")
+TABLES = ROOT / "assets" / "translations" / "zh_CN"
+MARKERS = frozenset({"N_", "tr", "t", "say"})
+
+
+def _literals(node: ast.expr) -> Iterator[str]:
+    """The texts that an argument can be: a literal, or either branch of a condition between literals."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from _literals(node.body)
+        yield from _literals(node.orelse)
+    elif isinstance(node, ast.BoolOp):
+        for value in node.values:
+            yield from _literals(value)
+
+
+def marked(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of everything that ``source`` marks for translation."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and node.args:
+            name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+            if name in MARKERS:
+                for text in _literals(node.args[0]):
+                    yield node.lineno, text
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Every marked text of the product, to the first place that marks it."""
+    found: dict[str, str] = {}
+    for folder in SOURCES:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for line, text in marked(file.read_text(encoding="utf-8")):
+                if text:
+                    found.setdefault(text, f"{file.relative_to(ROOT).as_posix()}:{line}")
+    return found
+
+
+def _pairs(file: Path) -> list[tuple[str, str]]:
+    """A table's entries as written, so that a key written twice is seen twice."""
+    return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=list)
+
+
+@cache
+def tables() -> dict[str, tuple[tuple[str, str], ...]]:
+    return {file.name: tuple(_pairs(file)) for file in sorted(TABLES.glob("*.json"))}
+
+
+def fields(text: str) -> set[str]:
+    """The names of the ``{fields}`` of a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_what_counts_as_marked():
+    source = 'N_("a " "b"); app.t("c" if x else N_("d")); self.say("e", n="no"); tr(x, "no"); t(f"no{x}"); other("no")'
+    assert sorted({text for _, text in marked(source)}) == ["a b", "c", "d", "e"]
+
+
+def test_every_text_is_translated():
+    have = {key for table in tables().values() for key, _ in table}
+    missing = {text: place for text, place in texts().items() if text not in have}
+    assert not missing, "without translation:\n" + "\n".join(f"{place}: {text}" for text, place in missing.items())
+
+
+def test_no_translation_is_left_over():
+    unused = [f"{name}: {key}" for name, table in tables().items() for key, _ in table if key not in texts()]
+    assert not unused, "nothing uses:\n" + "\n".join(unused)
+
+
+def test_a_text_has_one_translation():
+    values: dict[str, dict[str, str]] = {}
+    for name, table in tables().items():
+        for key, value in table:
+            values.setdefault(key, {}).setdefault(value, name)
+    differing = {key: found for key, found in values.items() if len(found) > 1}
+    assert not differing, "differing translations:\n" + "\n".join(f"{key}: {found}" for key, found in differing.items())
+
+
+@pytest.mark.parametrize("name", [file.name for file in sorted(TABLES.glob("*.json"))])
+def test_a_table_is_sound(name):
+    table = tables()[name]
+    keys = [key for key, _ in table]
+    assert len(keys) == len(set(keys)), "keys written twice: " + ", ".join(sorted({k for k in keys if keys.count(k) > 1}))
+    assert not [key for key, value in table if not isinstance(value, str) or not value.strip()]
+    differing = [key for key, value in table if fields(key) != fields(value)]
+    assert not differing, "the {fields} differ:\n" + "\n".join(differing)
