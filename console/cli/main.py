@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import console
 from console import registry
 from console.cli.output import ProgressPrinter
-from console.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_USAGE, INTERNAL, Cancelled, InputError, SealiftError, UsageError, code
+from console.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_USAGE, INTERNAL, Cancelled, InputError, SealiftError, UsageError, code, shown
 from console.i18n import LANGUAGES, N_, tr
 from console.secrets import Secret
 
@@ -68,10 +68,15 @@ class App:
             from console.engine import Engine
 
             self._engine = Engine.open(self.workspace)
+            self._tell_what_was_cut_off()
             user = self._args.user or os.environ.get("SEALIFT_USER")
             if user:
                 self._engine.login(user, self.ask_secret(self.t(N_("Password of {name}: "), name=user), self._args.password_file))
         return self._engine
+
+    def _tell_what_was_cut_off(self) -> None:
+        if self._args.command != "jobs" and (cut := self._engine.jobs.interrupted()):
+            self.say(N_("Cut off earlier: {title}. `sealift jobs list --interrupted` says how to go on."), title=shown(cut[0]["title"]))
 
     def out(self, data: dict[str, Any], text: str | Callable[[], str]) -> None:
         """Print the result: one JSON document with --json, else the text."""
