@@ -92,8 +92,11 @@ class App:
         return tr(text, self.lang, **params)
 
     def say(self, text: str, /, **params: Any) -> None:
-        """A line on standard error, besides the result."""
-        print(self.t(text, **params), file=sys.stderr, flush=True)
+        """A line on standard error, besides the result; an object where progress goes out as JSON."""
+        line = self.t(text, **params)
+        if self._args.progress == "json":
+            line = json.dumps({"event": "Note", "text": line}, ensure_ascii=False)
+        print(line, file=sys.stderr, flush=True)
 
     def ctx_job(self, spec: Any) -> Any:
         """Run a job, showing what it tells on standard error; its result or its error."""

@@ -187,6 +187,8 @@ class JobRunner:
             # The store may be the very thing that failed; the job's own error is the one to show.
             with contextlib.suppress(SealiftError, sqlite3.Error):
                 table.move(self._store, job.id, ending, error)
+                if ending == "succeeded":
+                    table.settle(self._store, job.spec.kind, job.spec.servers, job.spec.params)
         finally:
             with self._lock:
                 if job in self._running:

@@ -41,6 +41,15 @@ def cut_off(store: Store) -> int:
         return db.execute(f"UPDATE jobs SET state = 'interrupted', ended_at = ? WHERE state NOT IN ({marks})", (utc_now(), *OVER)).rowcount
 
 
+def settle(store: Store, kind: str, servers: tuple[str, ...], params: dict[str, Any]) -> None:
+    """The same job was carried to its end now, so its cut-off tries are no longer open."""
+    with store.write() as db:
+        db.execute(
+            "UPDATE jobs SET dismissed = 1 WHERE state = 'interrupted' AND kind = ? AND servers = ? AND params = ?",
+            (kind, json.dumps(servers), json.dumps(params)),
+        )
+
+
 def listed(store: Store, state: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
     """Jobs, newest first; dismissed interrupted ones are left out when asked for by state."""
     where, values = ("WHERE state = ? AND NOT dismissed", (state,)) if state else ("", ())

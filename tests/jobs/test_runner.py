@@ -192,9 +192,23 @@ def test_a_killed_console_says_at_the_next_start_what_was_cut_off(tmp_path):
     store = Store(path)
     runner = JobRunner(store, EventBus(), lambda: "tester")
     (row,) = runner.interrupted()
+    runner.run(JobSpec("push.run", "Another push", lambda ctx: None, ("b",), True, {"release": "r1"}))
+    assert runner.interrupted(), "another push is not this one"
+    (row,) = runner.interrupted()
     assert (row["kind"], row["servers"], row["params"]) == ("push.run", ["a"], {"release": "r1"})
     assert runner.dismiss(row["id"])
     assert runner.interrupted() == []
-    assert table.listed(store)[0]["state"] == "interrupted"
+    assert [r["state"] for r in table.listed(store)] == ["succeeded", "interrupted"]
+    runner.close()
+    store.close()
+
+
+def test_carrying_it_to_its_end_settles_what_was_cut_off(tmp_path):
+    store = Store(tmp_path / "d.db")
+    table.insert(store, "x", "push.run", "A push", ("a",), {"release": "r1"}, "tester")
+    runner = JobRunner(store, EventBus(), lambda: "tester")
+    assert len(runner.interrupted()) == 1
+    runner.run(JobSpec("push.run", "A push", lambda ctx: None, ("a",), True, {"release": "r1"}))
+    assert runner.interrupted() == []
     runner.close()
     store.close()

@@ -73,7 +73,10 @@ def until_bytes(process: subprocess.Popen, wanted: int, limit_s: float = 120) ->
     """Read a push's progress lines until one server has ``wanted`` bytes."""
     end = time.monotonic() + limit_s
     for line in process.stderr:
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            raise Failed(f"a line of --progress json is not JSON: {line!r}") from None
         if event.get("unit") == "bytes" and event.get("done", 0) >= wanted:
             return
         expect(time.monotonic() < end, "the push did not get that far in time")
