@@ -60,7 +60,7 @@ class Transport(Protocol):
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60, max_output_bytes: int = 8 << 20,
             sudo: bool = False) -> Completed:
-        """Run ``argv``; output past ``max_output_bytes`` is dropped and ``truncated`` set.
+        """Run ``argv``; what either stream gives past ``max_output_bytes`` is dropped and ``truncated`` set.
 
         With ``sudo`` the command runs as root; the sudo password goes over standard input, before ``stdin``.
 

@@ -591,16 +591,15 @@ class SshStream:
 
 
 class _Capture:
-    """Collects both streams of a command up to a common limit."""
+    """Collects both streams of a command, each up to ``limit`` bytes, so that a noisy one takes nothing from the other."""
 
     def __init__(self, limit: int):
-        self._left, self.truncated, self.dropped = limit, False, 0
+        self._limit, self.truncated, self.dropped = limit, False, 0
         self.stdout, self.stderr = bytearray(), bytearray()
 
     def add(self, where: bytearray, data: bytes) -> None:
-        kept = data[: self._left]
+        kept = data[: self._limit - len(where)]
         where += kept
-        self._left -= len(kept)
         if len(kept) < len(data):
             self.truncated = True
             self.dropped += len(data) - len(kept)
