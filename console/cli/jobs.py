@@ -1,14 +1,12 @@
-"""``sealift jobs`` and ``sealift errors``: what was under way, and every error by its code."""
+"""``sealift jobs``: what was done, and what was cut off."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import Any
 
-from console import registry
 from console.cli.output import table
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, declared
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE
 from console.i18n import N_
 
 HOW_TO_GO_ON = {
@@ -20,7 +18,7 @@ HOW_TO_GO_ON = {
 
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
-    """Add ``jobs`` and ``errors``."""
+    """Add ``jobs``."""
     parser = sub.add_parser("jobs", parents=common, help="what was done and what was cut off")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("list", parents=common, help="jobs, newest first")
@@ -29,8 +27,6 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one = actions.add_parser("dismiss", parents=common, help="take a cut-off job off the list")
     one.add_argument("id")
     one.set_defaults(run=_dismiss)
-    parser = sub.add_parser("errors", parents=common, help="every error with its code and remedy")
-    parser.set_defaults(run=_errors)
 
 
 def _list(args: argparse.Namespace, app: Any) -> int:
@@ -52,25 +48,3 @@ def _dismiss(args: argparse.Namespace, app: Any) -> int:
     done = app.engine().jobs.dismiss(args.id)
     app.out({"dismissed": done}, lambda: app.t(N_("Dismissed.") if done else N_("There is no such interrupted job.")))
     return EXIT_DONE if done else EXIT_BAD_VERDICT
-
-
-def _errors(args: argparse.Namespace, app: Any) -> int:
-    for name in registry.all_modules():
-        importlib.import_module(name)
-    kinds = declared().values()
-    app.out(
-        {
-            "errors": [
-                {
-                    "code": k.code,
-                    "message": app.t(k.message),
-                    "remedy": app.t(k.remedy),
-                    "retryable": k.retryable,
-                    "exit_code": k.family.exit_code,
-                }
-                for k in kinds
-            ]
-        },
-        lambda: "\n".join(f"{k.code}  (exit {k.family.exit_code})\n    {app.t(k.message)}\n    {app.t(k.remedy)}" for k in kinds),
-    )
-    return EXIT_DONE
