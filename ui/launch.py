@@ -8,6 +8,9 @@ from typing import Any
 
 def open_window(*args: Any, **options: Any) -> int:
     """Open the window; Qt is loaded only now, so that the command line runs where there is none."""
+    from ui.display import require_display
+
+    require_display()
     from ui.app import run
 
     return run(*args, **options)

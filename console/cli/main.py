@@ -21,7 +21,19 @@ from typing import Any, NoReturn
 import console
 from console import registry
 from console.cli.output import ProgressPrinter
-from console.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_USAGE, INTERNAL, Cancelled, InputError, SealiftError, UsageError, code, shown
+from console.errors import (
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_USAGE,
+    INTERNAL,
+    Cancelled,
+    InputError,
+    SealiftError,
+    UsageError,
+    WorldError,
+    code,
+    shown,
+)
 from console.i18n import LANGUAGES, N_, tr
 from console.secrets import Secret
 
@@ -37,6 +49,10 @@ SECRET_FILE = code(
 )
 NO_WINDOW = code(
     "command.no-window", UsageError, N_("This installation has no window; name a command."), N_("`sealift --help` lists the commands.")
+)
+NO_DISPLAY = code(
+    "window.no-display", WorldError, N_("The window cannot open here: {reason}."),
+    N_("Start Sealift on a desktop, or name a command: everything works without the window too; `sealift --help` lists the commands."),
 )
 
 
