@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import string
@@ -10,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from console.cli.main import build_parser, every_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("console", "ui")
@@ -48,7 +51,18 @@ def texts() -> dict[str, str]:
             for line, text in marked(file.read_text(encoding="utf-8")):
                 if text:
                     found.setdefault(text, f"{file.relative_to(ROOT).as_posix()}:{line}")
+    for parser in every_parser(build_parser()):
+        for text in helps(parser):
+            found.setdefault(text, f"help of {parser.prog}")
     return found
+
+
+def helps(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """What a parser says about itself; it renders that when it is built."""
+    yield from (group.title for group in parser._action_groups if group.title)
+    yield from filter(None, [parser.description])
+    for action in parser._actions:
+        yield from (one.help for one in (action, *getattr(action, "_choices_actions", ())) if one.help not in (None, argparse.SUPPRESS))
 
 
 def _pairs(file: Path) -> list[tuple[str, str]]:

@@ -24,8 +24,8 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     """Add ``fit``."""
     parser = sub.add_parser(
         "fit", parents=common, help="whether a model fits, worked out without any server",
-        epilog="Exit code 0: it fits, if only tightly. 1: it does not fit, is not supported, or something needed is not known. "
-               "Bytes are for each device, tokens for the whole deployment, --count and minimum_count for each server.")
+        epilog=N_("Exit code 0: it fits, if only tightly. 1: it does not fit, is not supported, or something needed is not known. "
+                  "Bytes are for each device, tokens for the whole deployment, --count and minimum_count for each server."))
     add = parser.add_argument
     add("--model", metavar="NAME", help="a model of the catalog, such as deepseek-ai/DeepSeek-R1; -W8A8, -FP8 … at the end is understood")
     add("--config", metavar="FILE", type=Path, help="the config.json of any model")

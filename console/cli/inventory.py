@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from console.cli.credentials import add_credential_options, fill_credentials
+from console.cli.inventory_parse import add_parser
 from console.errors import EXIT_DONE, EXIT_FAILED
 from console.i18n import N_
 from console.units import size
@@ -16,7 +17,7 @@ FORM = N_("{name}: {devices} devices, {unreadable} facts could not be read")
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``inventory``. With ``parse`` as its first word it reads a recording and knows no servers."""
     parser = sub.add_parser("inventory", parents=common, help="ask servers what they are",
-                            epilog="inventory parse TOOL FILE reads one recorded output; see inventory parse --help")
+                            epilog=N_("inventory parse TOOL FILE reads one recorded output; see `sealift inventory parse --help`."))
     parser.add_argument("names", nargs="*", metavar="NAME", help="servers, or @group; all when left out")
     parser.add_argument("--cached", action="store_true", help="print the last inventory instead of asking")
     add_credential_options(parser)
@@ -27,13 +28,8 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
 def _branch_off(parser: argparse.ArgumentParser, common: list[argparse.ArgumentParser]) -> None:
     """Hand everything to the parser of ``parse`` when that is the first word. argparse cannot tell a command from
     the first of any number of names, so it is told here, before it looks."""
-    import importlib.util
-    if importlib.util.find_spec("console.cli.inventory_parse") is None:
-        return
-    from console.cli.inventory_parse import add_parser
-
     branch = type(parser)(prog=parser.prog, add_help=False)
-    add_parser(branch.add_subparsers(), common)
+    parser.branch = add_parser(branch.add_subparsers(), common)
     ask = parser.parse_known_args
 
     def parse_known_args(args=None, namespace=None):

@@ -19,7 +19,7 @@ NO_FILE = code("inventory.recording-unreadable", InputError, N_("The recording {
 
 def add_parser(inventory_sub: Any, common: list[argparse.ArgumentParser] | None = None) -> argparse.ArgumentParser:
     """Add ``parse`` below ``inventory``."""
-    parser = inventory_sub.add_parser("parse", parents=common or [], help="read one recorded output of a tool")
+    parser = inventory_sub.add_parser("parse", parents=common or [])
     parser.add_argument("tool", metavar="TOOL", help="the command line that was recorded, such as 'npu-smi info'")
     parser.add_argument("file", metavar="FILE", help="what it printed; - for standard input")
     parser.set_defaults(run=run_parse)

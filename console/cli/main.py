@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,6 +54,17 @@ NO_DISPLAY = code(
     "window.no-display", WorldError, N_("The window cannot open here: {reason}."),
     N_("Start Sealift on a desktop, or name a command: everything works without the window too; `sealift --help` lists the commands."),
 )
+
+
+GROUPS = (
+    (N_("Set up the site"), ("site", "account", "trust", "key", "settings", "practice")),
+    (N_("Bundles and models"), ("bundle", "model", "catalog", "fit")),
+    (N_("Servers"), ("server", "inventory", "ready")),
+    (N_("Into service"), ("push", "deploy", "smoke")),
+    (N_("Proof"), ("audit", "jobs")),
+    (N_("This program"), ("manual", "errors", "demo", "self-test")),
+)
+"""The commands in the order of the work, as ``sealift --help`` shows them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -165,29 +176,66 @@ def _report_apart(problem: BaseException) -> Path:
 
 def _common(defaults: bool) -> argparse.ArgumentParser:
     """The options that may stand before and after the command. Behind it they have no default, lest it undo what
-    stood before."""
+    stood before, and are not listed again in each command's help."""
     parser = _Parser(add_help=False, argument_default=None if defaults else argparse.SUPPRESS)
-    add = parser.add_argument
-    add("--workspace", metavar="DIR", help="folder of the site's workspace (SEALIFT_WORKSPACE)")
-    add("--json", action="store_true", **({} if defaults else {"default": argparse.SUPPRESS}), help="one JSON document on stdout")
-    add("--lang", choices=sorted(LANGUAGES), **({"default": "en"} if defaults else {}), help="language of the texts")
-    add("--progress", choices=("bar", "json", "none"), **({"default": "bar"} if defaults else {}), help="how progress is shown on stderr")
-    add("--user", metavar="NAME", help="act as this account (SEALIFT_USER)")
-    add("--password-file", metavar="FILE", help="the account's password")
+
+    def add(name: str, default: Any, text: str, **more: Any) -> None:
+        parser.add_argument(name, default=default if defaults else argparse.SUPPRESS, help=text if defaults else argparse.SUPPRESS, **more)
+
+    add("--workspace", None, N_("folder of the site's workspace (SEALIFT_WORKSPACE)"), metavar="DIR")
+    add("--json", False, N_("one JSON document on stdout"), action="store_true")
+    add("--lang", "en", N_("language of the texts"), choices=sorted(LANGUAGES))
+    add("--progress", "bar", N_("how progress is shown on stderr"), choices=("bar", "json", "none"))
+    add("--user", None, N_("act as this account (SEALIFT_USER)"), metavar="NAME")
+    add("--password-file", None, N_("the account's password"), metavar="FILE")
     return parser
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = _Parser(prog="sealift", parents=[_common(True)], description="From a drive into service, and proof of it.")
-    parser.add_argument("--version", action="version", version=f"sealift {console.__version__}")
-    sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+def build_parser(lang: str = "en") -> argparse.ArgumentParser:
+    """The whole command line, its helps in ``lang``."""
+    parser = _Parser(
+        prog="sealift", parents=[_common(True)], usage="sealift [OPTION ...] COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=N_("From a drive into service, and proof of it. Without a command, the window opens."))
+    parser.add_argument("--version", action="version", version=f"sealift {console.__version__}",
+                        help=N_("show program's version number and exit"))
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", prog="sealift", parser_class=_Parser, help=argparse.SUPPRESS)
     common = [_common(False)]
     for module in registry.modules("console.cli"):
         register = getattr(module, "register", None)
         if register is not None:
             register(sub, common)
+    helps = {action.dest: action.help or "" for action in sub._choices_actions}
+    parser.epilog = tr(N_("commands:"), lang) + "\n" + "\n".join(
+        f"  {tr(title, lang)}\n" + "".join(f"    {name:<11} {tr(helps[name], lang)}\n" for name in names) for title, names in GROUPS)
+    _translate(parser, lang)
     return parser
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """``parser`` and all parsers behind it; what has a ``branch`` hands some command lines to that one."""
+    yield parser
+    behind = [one for action in parser._actions if isinstance(action, argparse._SubParsersAction) for one in action.choices.values()]
+    for one in (*behind, *filter(None, [getattr(parser, "branch", None)])):
+        yield from every_parser(one)
+
+
+def _translate(top: argparse.ArgumentParser, lang: str) -> None:
+    """Render what the parsers say about themselves; argparse's own words as well."""
+    for parser in every_parser(top):
+        parser._positionals.title, parser._optionals.title = N_("arguments"), N_("options")
+        for group in parser._action_groups:
+            group.title = group.title and tr(group.title, lang)
+        for action in parser._actions:
+            if isinstance(action, argparse._HelpAction):
+                action.help = N_("show this help message and exit")
+            for one in (action, *getattr(action, "_choices_actions", ())):
+                if one.help and one.help is not argparse.SUPPRESS:
+                    one.help = tr(one.help, lang)
+        parser.description = parser.description and tr(parser.description, lang)
+        if parser is not top:
+            general = tr(N_("The general options that `sealift --help` lists may stand here too."), lang)
+            parser.epilog = f"{tr(parser.epilog, lang)} {general}" if parser.epilog else general
 
 
 def main(
@@ -209,7 +257,7 @@ def main(
     _utf8()
     app: App | None = None
     try:
-        args = build_parser().parse_args(words)
+        args = build_parser(_lang_of(words)).parse_args(words)
         app = App(args, window_check)
         if getattr(args, "run", None) is None:
             if open_window is None:

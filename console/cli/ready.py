@@ -13,8 +13,8 @@ from console.i18n import N_
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``ready``."""
     parser = sub.add_parser("ready", parents=common, help="readiness checks with evidence, on the latest inventory",
-                            epilog="A server's verdict is that of its worst check. Exit code 1 when a check fails, or when one that blocks is "
-                                   "unknown: what could not be measured is never a pass.")
+                            epilog=N_("A server's verdict is that of its worst check. Exit code 1 when a check fails, or when one that "
+                                      "blocks is unknown: what could not be measured is never a pass."))
     parser.add_argument("servers", nargs="*", metavar="NAME", help="servers or @group; all when left out")
     parser.add_argument("--model", metavar="NAME", help="a release of the library that is to run, or a model of the catalog")
     parser.add_argument("--playbook", metavar="ID", help="the recipe that is to run it")

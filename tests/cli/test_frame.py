@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from console import registry
-from console.cli.main import build_parser, main
+from console.cli.main import GROUPS, build_parser, main
 from console.engine import Engine
 from console.errors import declared
 
@@ -66,6 +66,19 @@ def test_every_command_has_help():
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--help"])
     assert ended.value.code == 0
+
+
+def test_every_command_stands_in_one_group_of_the_help(capsys):
+    parser = build_parser()
+    commands = next(a for a in parser._actions if a.dest == "command").choices
+    assert sorted(name for _, names in GROUPS for name in names) == sorted(c for c in commands if not c.startswith("_"))
+    assert run(capsys, "--help")[0] == 0
+
+
+def test_help_is_in_the_language_asked_for(capsys):
+    exit_code, out, _ = run(capsys, "--lang", "zh_CN", "push", "--help")
+    assert exit_code == 0
+    assert "显示此帮助并退出" in out and "show this help" not in out
 
 
 def test_starting_is_cheap():
