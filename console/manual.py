@@ -61,5 +61,5 @@ def _errors_page(lang: str) -> Page:
     title = tr(ERRORS_TITLE, lang)
     lines = [f"# {title}", ""]
     for kind in every_error():
-        lines += [f"**`{kind.code}`** ({kind.family.exit_code})  ", f"{tr(kind.message, lang)} {tr(kind.remedy, lang)}", ""]
+        lines += [f"**`{kind.code}`** ({kind.family.exit_code}) · {tr(kind.message, lang)} {tr(kind.remedy, lang)}", ""]
     return Page("errors", title, "\n".join(lines))

@@ -109,8 +109,14 @@ class _Reports(QObject):
     written = Signal(object)
 
 
+TURN_S = 0.0005
+"""How long another thread may keep the interpreter once the window's thread wants it. Drawing a table comes back to it
+for every cell; at Python's 5 ms each, a busy job would make the window crawl."""
+
+
 def make_qt() -> QApplication:
     """The one QApplication, in our style."""
+    sys.setswitchinterval(TURN_S)
     qt = QApplication.instance() or QApplication([sys.argv[0] if sys.argv else "sealift"])
     qt.setApplicationName("Sealift")
     qt.setApplicationDisplayName("Sealift")

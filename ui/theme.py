@@ -172,6 +172,7 @@ QToolTip { background: $surface; color: $text; border: 1px solid $border_strong;
 
 QLabel { background: transparent; color: $text; }
 QLabel[role="title"] { font-size: 17pt; font-weight: bold; }
+QLabel[role="brand"] { font-size: 14pt; font-weight: bold; }
 QLabel[role="heading"] { font-size: 12pt; font-weight: bold; }
 QLabel[role="strong"] { font-weight: bold; }
 QLabel[role="muted"], QLabel[role="small"] { color: $muted; }
@@ -197,6 +198,7 @@ QPushButton[role="nav"] { background: transparent; color: $rail_muted; border: 1
     border-radius: 6px; text-align: left; padding: 0 10px; min-height: 36px; }
 QPushButton[role="nav"]:hover { background: $rail_hover; color: $rail_text; }
 QPushButton[role="nav"]:checked { background: $rail_active; color: $rail_text; font-weight: bold; }
+QPushButton[role="nav"][small="true"] { padding: 0 7px; min-height: 30px; font-size: 9pt; }
 QPushButton[role="nav"]::menu-indicator { image: none; width: 0; }
 QPushButton[role="nav"]:focus { border: 1px solid #7fd0e2; }
 
@@ -220,6 +222,9 @@ QPushButton[role="quiet"] { background: transparent; border: 1px solid transpare
 QPushButton[role="quiet"]:hover { background: $hover; }
 QPushButton[role="quiet"]:focus { border: 1px solid $accent; padding: 0 8px; min-height: 30px; }
 QPushButton[role="quiet"]:disabled { color: $border_strong; }
+QPushButton[role="icon"] { background: transparent; border: 1px solid transparent; padding: 0; min-height: 0; }
+QPushButton[role="icon"]:hover { background: $hover; }
+QPushButton[role="icon"]:focus { border: 1px solid $accent; }
 QPushButton[role="choice"] { text-align: left; padding: 5px 12px; border-color: transparent; background: transparent; }
 QPushButton[role="choice"]:hover { background: $hover; }
 QPushButton[role="choice"]:checked { background: $surface; border-color: $border; font-weight: bold; }
@@ -272,6 +277,9 @@ QListView::item:selected { background: $accent_soft; color: $text; }
 QHeaderView { background: transparent; border: 0; }
 QHeaderView::section { background: $surface; color: $muted; border: 0; border-bottom: 1px solid $border_strong;
     padding: 0 11px; height: 34px; font-size: 9pt; font-weight: bold; }
+QHeaderView::section:first { border-top-left-radius: 7px; }
+QHeaderView::section:last { border-top-right-radius: 7px; }
+QHeaderView::section:only-one { border-top-left-radius: 7px; border-top-right-radius: 7px; }
 QHeaderView::section:hover { color: $text; }
 QHeaderView::up-arrow { image: url("$icons/chevron-up-$name.svg"); width: 10px; height: 10px; }
 QHeaderView::down-arrow { image: url("$icons/chevron-$name.svg"); width: 10px; height: 10px; }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -45,6 +45,9 @@ SCREENS = (
 
 RAIL_WIDTH = 204
 
+AHEAD_MS = 120
+"""Between two screens that are built ahead of the first click on them; long enough for whoever is clicking now."""
+
 
 class MainWindow(QMainWindow):
     """One window over one engine. Changing language or theme builds its contents anew."""
@@ -56,15 +59,20 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.desk, self.t, self._theme = desk, desk.t, theme_name
         self.screens: dict[str, Screen] = {}
+        self.manual: QWidget | None = None
         self._site_line: dict[str, str] = {}
-        self._seen = self._asked_who = False
+        self._seen = self._asked_who = self._warm = self._between = False
+        self._going = ""
+        self._ahead = QTimer(self, interval=AHEAD_MS)
+        self._ahead.timeout.connect(self._build_one)
         self.setWindowIcon(window_icon())
+        self.setAcceptDrops(True)
         self.setMinimumSize(1024, 680)
         self.resize(1280, 820)
         desk.go.connect(self.show_screen)
         desk.problem.connect(self.show_problem)
         desk.bridge.changed.connect(self._news)
-        desk.bridge.jobs_changed.connect(lambda moved: self._strip.refresh(moved))
+        desk.bridge.jobs_changed.connect(self._jobs_moved)
         desk.bridge.broke.connect(self.show_problem)
         self._shortcuts()
         self.build("home")
@@ -92,14 +100,15 @@ class MainWindow(QMainWindow):
         self._title()
         self.show_screen(screen)
         self._read_site()
+        if self._warm:
+            self._ahead.start()
 
     def _rail(self) -> QWidget:
         shades = theme.palette()
         rail = QVBoxLayout()
         rail.setContentsMargins(theme.M, theme.L, theme.M, theme.M)
         rail.setSpacing(theme.XS)
-        name = label("Sealift")
-        name.setStyleSheet("font-size: 14pt; font-weight: bold;")
+        name = label("Sealift", "brand")
         rail.addLayout(row(6, picture("mark", "#7fd0e2", 26), name, None, gap=theme.S))
         rail.addSpacing(theme.L)
         for place, (screen, icon, caption, _module, _name) in enumerate(SCREENS, 1):
@@ -125,7 +134,7 @@ class MainWindow(QMainWindow):
         entry.setIcon(picture_of)
         entry.setAccessibleName(caption)
         entry.setToolTip(tip(f"{caption} (Ctrl+{place})"))
-        entry.clicked.connect(lambda: self.show_screen(screen))
+        entry.clicked.connect(lambda: self.go(screen))
         return entry
 
     def _foot(self, shades: theme.Palette) -> QVBoxLayout:
@@ -138,9 +147,9 @@ class MainWindow(QMainWindow):
         dark = self._theme == "dark"
         other = next(code for code in LANGUAGES if code != self.desk.lang)
         look = self._foot_button("sun" if dark else "moon", self.t("Light theme") if dark else self.t("Dark theme"),
-                                 lambda: self.restyle("light" if dark else "dark", self.desk.lang))
+                                 lambda: self.switch("light" if dark else "dark", self.desk.lang))
         look.setObjectName("theme")
-        tongue = self._foot_button("language", LANGUAGES[other], lambda: self.restyle(self._theme, other))
+        tongue = self._foot_button("language", LANGUAGES[other], lambda: self.switch(self._theme, other))
         tongue.setObjectName("language")
         tongue.setText(" " + LANGUAGES[other])
         self._sign = self._foot_button("user", self.t("Log in as another account"), self._sign_in)
@@ -153,9 +162,31 @@ class MainWindow(QMainWindow):
 
     def _help_menu(self) -> QMenu:
         menu = QMenu(self)
+        menu.addAction(self.t("&Manual") + "\tF1", self.open_manual)
         menu.addAction(self.t("&Save a crash report…"), self._save_report)
         menu.addAction(self.t("&About Sealift"), self._about)
         return menu
+
+    def open_manual(self) -> None:
+        """Show the manual at the page about the present screen; one window of it at the most."""
+        from ui.manualwindow import PAGE_OF_SCREEN, ManualWindow
+
+        page = PAGE_OF_SCREEN.get(self.current().id, "start")
+        if self.manual is None:
+            self.manual = ManualWindow(self.desk, page)
+            self.manual.destroyed.connect(self._manual_gone)
+            self.manual.show()
+        else:
+            self.manual.open_page(page)
+            self.manual.activateWindow()
+
+    def _manual_gone(self) -> None:
+        self.manual = None
+
+    def close_manual(self) -> None:
+        """Close it, if it is open."""
+        if self.manual is not None:
+            self.manual.close()
 
     def _save_report(self) -> None:
         newest = max((self.desk.engine.workspace / "crashes").glob("crash-*.txt"), default=None)
@@ -177,54 +208,134 @@ class MainWindow(QMainWindow):
         made = button("", click, role="nav", hint=name)
         made.setIcon(icons.icon(icon, theme.palette().rail_muted, size=16))
         made.setAccessibleName(name)
-        made.setStyleSheet("padding: 0 7px; min-height: 30px; font-size: 9pt;")
+        made.setProperty("small", "true")
         return made
 
     def _shortcuts(self) -> None:
         for place, entry in enumerate(SCREENS, 1):
-            QShortcut(QKeySequence(f"Ctrl+{place}"), self, lambda name=entry[0]: self.show_screen(name))
+            QShortcut(QKeySequence(f"Ctrl+{place}"), self, lambda name=entry[0]: self.go(name))
+        QShortcut(QKeySequence.StandardKey.HelpContents, self, self.open_manual)
         QShortcut(QKeySequence.StandardKey.Refresh, self, self._reread)
-        QShortcut(QKeySequence("Ctrl+T"), self, lambda: self.restyle(
+        QShortcut(QKeySequence("Ctrl+T"), self, lambda: self.switch(
             "light" if self._theme == "dark" else "dark", self.desk.lang))
-        QShortcut(QKeySequence("Ctrl+L"), self, lambda: self.restyle(
+        QShortcut(QKeySequence("Ctrl+L"), self, lambda: self.switch(
             self._theme, next(code for code in LANGUAGES if code != self.desk.lang)))
         QShortcut(QKeySequence.StandardKey.Quit, self, self.close)
 
     # -- screens --------------------------------------------------------------------------------------------------
 
+    def go(self, name: str) -> None:
+        """Bring a screen up as soon as that needs no loading in this thread, which is at once but for the first moment."""
+        if self._between:
+            return
+        self._going = name
+        if self._warm or name in self.screens:
+            self.show_screen(name)
+
     def show_screen(self, name: str) -> None:
         """Bring a screen up, building it the first time."""
+        screen = self._screen(name)
+        entry = self._buttons[name]
+        if self.focusWidget() in self._buttons.values():
+            entry.setFocus()  # else the ring would stay on the screen that was left
+        entry.setChecked(True)
+        self._stack.setCurrentWidget(screen)
+
+    def _screen(self, name: str) -> Screen:
         if name not in self.screens:
             module, kind = next((entry[3], entry[4]) for entry in SCREENS if entry[0] == name)
-            screen = getattr(importlib.import_module(module), kind)(self.desk)
-            self.screens[name] = screen
-            self._stack.addWidget(screen)
-        self._buttons[name].setChecked(True)
-        self._stack.setCurrentWidget(self.screens[name])
+            self.screens[name] = getattr(importlib.import_module(module), kind)(self.desk)
+            self._stack.addWidget(self.screens[name])
+        return self.screens[name]
 
     def current(self) -> Screen:
         """The screen in sight."""
         return self._stack.currentWidget()
 
     def _warm_up(self) -> None:
-        """Load the other screens' modules once the first frame stands, so that the first click on each is quick."""
-        self.desk.read(self, lambda: [importlib.import_module(entry[3]) for entry in SCREENS] and None)
+        """Load the other screens' modules once the first frame stands; until then a click on the rail waits for it."""
+        self.desk.read(self, lambda: [importlib.import_module(entry[3]) for entry in SCREENS], self._warmed)
 
-    def restyle(self, theme_name: str, lang: str) -> None:
+    def _warmed(self, _modules: Any) -> None:
+        self._warm = True
+        if self._going:
+            self.show_screen(self._going)
+        self._ahead.start()
+
+    def _build_one(self) -> None:
+        """Build one more screen that nobody has asked for yet, so that the first click on it costs nothing."""
+        following = next((entry[0] for entry in SCREENS if entry[0] not in self.screens), None)
+        if following is None or self._between:
+            self._ahead.stop()
+        elif not self.desk.bridge.board.running():
+            self._screen(following)
+
+    def switch(self, theme_name: str, lang: str) -> None:
+        """Switch theme and language when the old contents are gone: a style sheet costs by the widgets that are there."""
+        if self._between:
+            return
+        self._between = True
+        name, focus = self.current().id, self.focusWidget().objectName() if self.focusWidget() else ""
+        self.setCentralWidget(holder(QVBoxLayout(), "page"))
+        QTimer.singleShot(0, self, lambda: self.restyle(theme_name, lang, name, focus))
+
+    def restyle(self, theme_name: str, lang: str, screen: str = "", focus: str = "") -> None:
         """Switch theme and language while running; the choice is remembered."""
+        screen = screen or self.current().id
         self._theme, self.desk.lang = theme_name, lang
+        self.close_manual()  # its colours and its language are the old ones
         theme.apply(QApplication.instance(), theme_name)
-        self.build(self.current().id)
+        self._between = False
+        self.build(screen)
+        kept = self.findChild(QPushButton, focus) if focus else None
+        if kept is not None:
+            kept.setFocus()
         self.restyled.emit(theme_name, lang)
 
     def _reread(self) -> None:
-        self.current().refresh()
+        if not self._between:
+            self.current().refresh()
+
+    def _jobs_moved(self, moved: frozenset[str]) -> None:
+        if not self._between:
+            self._strip.refresh(moved)
 
     def _news(self, changed: frozenset[str]) -> None:
+        if self._between:
+            return  # what is built next reads everything
         for screen in self.screens.values():
             screen.news(changed)
         if changed & {"site", "accounts"}:
             self._read_site()
+
+    # -- dropping -------------------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Qt's; folders and files may be dropped anywhere on the window."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Qt's."""
+        event.acceptProposedAction()
+        self.take_dropped(tuple(url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()))
+
+    def take_dropped(self, paths: tuple[str, ...]) -> None:
+        """Look into what holds a bundle; of anything else, a bundle can be built."""
+        def bundles_at() -> tuple[str, ...]:
+            from console.bundles import media
+
+            return tuple(path for path in paths if Path(path).is_dir() and media.find([Path(path)]))
+
+        def found(holding: tuple[str, ...]) -> None:
+            self.show_screen("library")
+            for path in holding:
+                self.current().look_in(path)
+            if not holding:
+                self.current().open_builder(paths)
+
+        if paths:
+            self.desk.read(self, bundles_at, found)
 
     # -- the site's name ------------------------------------------------------------------------------------------
 
@@ -238,7 +349,8 @@ class MainWindow(QMainWindow):
 
     def _got_site(self, facts: dict[str, Any]) -> None:
         self._site_line = facts
-        self._show_site()
+        if not self._between:
+            self._show_site()
         self._title()
         if facts["log-in"] and not self._asked_who:
             self._asked_who = True
@@ -294,6 +406,7 @@ class MainWindow(QMainWindow):
                              count=len(running)), self.t("&Stop them and close"), self._close_anyway,
                       danger=True).open()
             return
+        self.close_manual()
         super().closeEvent(event)
 
     def _close_anyway(self) -> None:

@@ -55,6 +55,8 @@ def grab(args: argparse.Namespace, workspace: Path, scratch: Path) -> int:
             scenes.full_site(engine, scratch)
         application = Application(qt, engine, Preferences(engine.settings), "en")
         window = application.window
+        if not args.empty:
+            scenes.drives_at(application, scratch)
         window.show()
         for theme_name in ("light", "dark"):
             for lang in ("en", "zh_CN"):
@@ -72,14 +74,19 @@ def grab(args: argparse.Namespace, workspace: Path, scratch: Path) -> int:
                             settle(qt, window)
                             window.grab().save(str(args.out / f"{screen}{name}-{variant}.png"))
                             faults += [f"{screen}{name} {variant}: {fault}" for fault in cut_off(window)]
+                        for name, dialog in scenes.dialogs(window, screen, scratch):
+                            settle(qt, window, rest_s=0.6)
+                            dialog.grab().save(str(args.out / f"{screen}-{name}-{variant}.png"))
+                            faults += [f"{screen}-{name} {variant}: {fault}" for fault in cut_off(dialog)]
+                            dialog.reject()
         application.close()
     print("\n".join(faults) or "nothing is cut off")
     return 1 if faults else 0
 
 
-def settle(qt, window, timeout_s: float = 20.0) -> None:
-    """Let the window come to rest: the screen has its data and the queue is empty."""
-    end, quiet = time.monotonic() + timeout_s, 0
+def settle(qt, window, timeout_s: float = 20.0, rest_s: float = 0.0) -> None:
+    """Let the window come to rest: the screen has its data and the queue is empty; at least ``rest_s`` for a dialog."""
+    end, quiet = time.monotonic() + timeout_s, -round(rest_s / 0.03)
     while time.monotonic() < end and quiet < 3:
         qt.processEvents()
         quiet = quiet + 1 if window.current().ready and not window.current().busy() else 0

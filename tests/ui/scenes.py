@@ -47,6 +47,30 @@ def full_site(engine: Any, scratch: Path) -> None:
     engine.audit.export(scratch / "drive")
 
 
+def drives_at(application: Any, scratch: Path) -> None:
+    """Let the library screen look at the drive that the scene's bundle lies on, and at a folder without one."""
+    (scratch / "plain folder").mkdir(exist_ok=True)
+    application.desk.remember("library")["folders"] = [str(scratch / "drive"), str(scratch / "plain folder")]
+
+
+def dialogs(window: Any, screen: str, scratch: Path) -> Iterator[tuple[str, Any]]:
+    """Names of a screen's dialogs, and the dialogs, opened one after another."""
+    from ui.screens.builder import BuilderDialog
+    from ui.screens.librarybundle import FilesDialog
+
+    shown = window.current()
+    if screen == "library":
+        for name, dropped in (("builder-empty", ()), ("builder", (str(scratch / "drive"),))):
+            made = BuilderDialog(shown, dropped)
+            made.open()
+            yield name, made
+        found = shown._found.current()
+        if found is not None:
+            made = FilesDialog(shown, shown.t, found.told["title"], found.files)
+            made.open()
+            yield "files", made
+
+
 def views(window: Any, screen: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Names and steps of a screen's views, after the first the tabs and parts behind it."""
     shown = window.current()

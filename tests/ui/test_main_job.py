@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
@@ -25,10 +28,12 @@ class Operator:
 
     def __init__(self, qtbot, application: Application):
         self.qtbot, self.application, self.window = qtbot, application, application.window
+        self.watch: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def go(self, name: str) -> QWidget:
         """To a screen, by the rail; waits for its data."""
         self.qtbot.mouseClick(self.window._buttons[name], Qt.MouseButton.LeftButton)
+        self.until(lambda: self.window.current().id == name)
         self.rest()
         return self.window.current()
 
@@ -44,7 +49,11 @@ class Operator:
 
     def until(self, good) -> None:
         """Wait for a state."""
-        self.qtbot.waitUntil(lambda: bool(good()), timeout=LONG_MS)
+        def looked() -> bool:
+            with self.watch():
+                return bool(good())
+
+        self.qtbot.waitUntil(looked, timeout=LONG_MS)
 
     def dialog(self, kind: type) -> QWidget:
         """The open dialog of a kind."""
@@ -83,7 +92,12 @@ def operator(qtbot, qapp, tmp_path):
 
 
 def test_from_an_empty_workspace_to_a_verified_export(operator, tmp_path, monkeypatch):
-    engine, drive = operator.application.engine, tmp_path / "drive"
+    whole_job(operator, tmp_path / "drive", monkeypatch)
+
+
+def whole_job(operator: Operator, drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main job by clicking alone; ``drive`` is made and stands for the drive."""
+    engine = operator.application.engine
     drive.mkdir()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", staticmethod(lambda *_: str(drive)))
     public = str(drive / "practice-builder.pub")

@@ -124,12 +124,12 @@ def test_the_keyboard_alone_reaches_every_screen(qtbot, qapp, empty):
             window.activateWindow()
         for place, entry in enumerate(SCREENS, 1):
             qtbot.keyClick(window, getattr(Qt.Key, f"Key_{place}"), Qt.KeyboardModifier.ControlModifier)
-            assert window.current().id == entry[0]
+            qtbot.waitUntil(lambda name=entry[0]: window.current().id == name)
         settled(qtbot, window)
         qtbot.keyClick(window, Qt.Key.Key_T, Qt.KeyboardModifier.ControlModifier)
-        assert theme.palette().name == "dark"
+        qtbot.waitUntil(lambda: theme.palette().name == "dark" and window.current().id == "proof")
         qtbot.keyClick(window, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
-        assert application.desk.lang == "zh_CN"
+        qtbot.waitUntil(lambda: application.desk.lang == "zh_CN" and window.current().id == "proof")
     finally:
         application.close()
 

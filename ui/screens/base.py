@@ -43,8 +43,9 @@ class Screen(QWidget):
         self.actions = QHBoxLayout()
         self.actions.setSpacing(theme.S)
         head = QHBoxLayout()
+        head.setSpacing(theme.L)
         head.setContentsMargins(theme.XL, theme.L, theme.XL, theme.L)
-        head.addLayout(column(label(self.t(self.title), "title"), label(self.t(self.lead), "muted", wrap=True), gap=2),
+        head.addLayout(column(label(self.t(self.title), "title"), label(self.t(self.lead), "muted", wrap=True), None, gap=2),
                        1)
         head.addLayout(self.actions)
         self._layout.addLayout(head)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QGridLayout,
-    QLineEdit,
-    QSpinBox,
     QStackedWidget,
     QTabWidget,
     QWidget,
@@ -19,9 +16,10 @@ from shiboken6 import isValid
 
 from console.i18n import N_
 from ui import theme
-from ui.models.rows import Column
 from ui.screens import tasks, wording
 from ui.screens.base import Screen
+from ui.screens.deployplan import NEXT, answer_of, plan_body, question_input
+from ui.screens.deploystanding import StandingTab, server_errors
 from ui.widgets.basic import (
     Badge,
     Banner,
@@ -29,7 +27,6 @@ from ui.widgets.basic import (
     ElidedLabel,
     EmptyState,
     Page,
-    breakable,
     button,
     clear,
     column,
@@ -37,13 +34,10 @@ from ui.widgets.basic import (
     field,
     holder,
     label,
-    picture,
     row,
 )
-from ui.widgets.dialogs import AskDialog
 from ui.widgets.picker import Picker
 from ui.widgets.serverruns import ServerRuns
-from ui.widgets.table import Table
 
 RUNNABLE = ("free", "approved", "interrupted")
 """States of a plan in which it may be applied."""
@@ -69,7 +63,9 @@ class DeployScreen(Screen):
         self._tabs.setAccessibleName(t(self.title))
         self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self._new_tab(), t("New deployment"))
-        self._tabs.addTab(self._old_tab(), t("Deployments"))
+        self._standing = StandingTab(self)
+        self._deployments = self._standing.table
+        self._tabs.addTab(self._standing, t("Deployments"))
         self._tabs.setCurrentIndex(self.memory.get("tab", 0))
         self._tabs.currentChanged.connect(lambda place: self.memory.__setitem__("tab", place))
         self.put(holder(column(self._tabs, margins=(theme.XL, 0, theme.XL, 0))))
@@ -137,7 +133,7 @@ class DeployScreen(Screen):
             words.append(self.t("This playbook was not run on real hardware yet."))
         self._about.setText(" ".join(words))
         for place, (name, asked) in enumerate(book["answers"].items()):
-            widget = _input(asked)
+            widget = question_input(asked)
             self._answers[name] = widget
             caption = asked["title"].get(lang, asked["title"]["en"])
             self._questions.addLayout(field(caption, widget, wrap=True), place // 3, place % 3)
@@ -146,10 +142,9 @@ class DeployScreen(Screen):
 
     def answers(self) -> dict[str, Any]:
         """What the form answers to the playbook's questions; what is left open is left out."""
-        book = self._playbook.currentData()
         given = {}
         for name, widget in self._answers.items():
-            value = _answer(widget, book["answers"][name])
+            value = answer_of(widget)
             if value is not None and value != "":
                 given[name] = value
         return given
@@ -165,6 +160,7 @@ class DeployScreen(Screen):
         release, book, names = self._release.currentData(), self._playbook.currentData()["id"], self._servers.names()
         given = self.answers()
         self._make.setEnabled(False)
+        self._plan = None
         clear(self._plan_box)
         clear(self._run_box)
         self._plan_box.addWidget(Card("", label(self.t("Looking at the servers…"), "muted")))
@@ -188,6 +184,8 @@ class DeployScreen(Screen):
     def show_plan(self, plan: Any, state: str) -> None:
         """Show what a plan would change, and what may be done with it now: ``state`` says that."""
         t = self.t
+        if self._plan is not None and self._plan_box.count() and (plan.id, state) == (self._plan.id, self._state):
+            return  # a plan never changes
         self._plan = plan
         clear(self._plan_box)
         tone, word = wording.PLAN_STATES[state]
@@ -196,7 +194,7 @@ class DeployScreen(Screen):
         document = plan.as_dict(self.desk.lang)
         card.add(facts([(t("Plan"), plan.id), (t("Digest"), plan.digest), (t("Made by"), plan.created_by),
                         (t("Served as"), plan.served_name)], mono=(t("Plan"), t("Digest"))))
-        card.add(self._plan_body(document["servers"]))
+        card.add(plan_body(t, self.desk.lang, document["servers"]))
         card.add(self._plan_actions(state))
         self._plan_box.addWidget(card)
         if self._job is None and not self._run_box.count():
@@ -205,46 +203,6 @@ class DeployScreen(Screen):
     def _bring(self, widget: QWidget) -> None:
         """Scroll so that ``widget`` is in sight, once it has its place."""
         QTimer.singleShot(80, widget, lambda: self._page.ensureWidgetVisible(widget, 0, theme.XL))
-
-    def _plan_body(self, parts: list[dict[str, Any]]) -> QWidget:
-        """The servers, and beside them every change of the one that is chosen, in full: it is what is approved."""
-        t = self.t
-        changes = column(gap=theme.S)
-        table = Table([Column(t("Server"), lambda p: p["name"]),
-                       Column(t("Changes"), lambda p: t("refused") if p["refused"] else str(len(p["changes"])),
-                              number=True,
-                              width=96)], t("Servers of the plan"), key=lambda p: p["name"])
-        table.chosen.connect(lambda part: self._show_changes(changes, part))
-        table.setFixedWidth(270)
-        table.show_records(parts, select_first=True)
-        table.fit_rows(10)
-        body = row(gap=theme.L)
-        body.addWidget(table)
-        right = holder(changes)
-        body.addWidget(right, 1)
-        body.setAlignment(table, Qt.AlignmentFlag.AlignTop)
-        body.setAlignment(right, Qt.AlignmentFlag.AlignTop)
-        return holder(body)
-
-    def _show_changes(self, box: Any, part: dict[str, Any] | None) -> None:
-        clear(box)
-        if part is None:
-            return
-        for number, change in enumerate(part["changes"], 1):
-            mark, text = label(f"{number}.", "muted"), label(breakable(change["summary"]), wrap=True)
-            line = row(mark, text, gap=theme.S)
-            line.setStretch(1, 1)
-            line.setAlignment(mark, Qt.AlignmentFlag.AlignTop)
-            if change["caution"] or not change["undoable"]:
-                weigh = picture("alert", theme.palette().warn, 16)
-                line.insertWidget(1, weigh)
-                line.setAlignment(weigh, Qt.AlignmentFlag.AlignTop)
-            box.addLayout(line)
-        if part["refused"]:
-            message, remedy = wording.problem(part["refused"], self.desk.lang)
-            box.addWidget(Banner("fail", breakable(message), breakable(remedy)))
-        elif not part["changes"]:
-            box.addWidget(Banner("ok", self.t("Nothing to change: it is already so.")))
 
     def _plan_actions(self, state: str) -> Any:
         t = self.t
@@ -258,15 +216,7 @@ class DeployScreen(Screen):
         self._choice_changed()
         if state == "interrupted":
             apply.setText(t("&Go on"))
-        words = {"planned": N_("Somebody with the role approver has to approve it. It is approved for these "
-                               "changes only."),
-                 "free": N_("The site's policy asks for no second person. Applying makes these changes, and takes "
-                            "back what "
-                            "fails."),
-                 "approved": N_("Approved. Applying makes these changes, and takes back what fails."),
-                 "interrupted": N_("It was cut off. Going on starts after the last step that was finished."),
-                 "applied": N_("This plan was applied; see the tab Deployments.")}
-        hint = label(t(words[state]), "muted", wrap=True)
+        hint = label(t(NEXT[state]), "muted", wrap=True)
         tools = row(gap=theme.M)
         tools.addWidget(hint, 1)
         tools.addWidget(approve)
@@ -282,12 +232,12 @@ class DeployScreen(Screen):
     def apply(self) -> None:
         """Apply the plan in sight, with live progress below."""
         plan = self._plan
-        self._run(lambda: self.engine.deployments.apply_job(plan.id), tuple(part.name for part in plan.servers),
+        self.run_job(lambda: self.engine.deployments.apply_job(plan.id), tuple(part.name for part in plan.servers),
                   self._applied)
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def _run(self, make_spec: Any, names: tuple[str, ...], ended: Any) -> None:
+    def run_job(self, make_spec: Any, names: tuple[str, ...], ended: Any) -> None:
         """Make a job description off the GUI thread, submit it, and show its progress."""
         def made(spec: Any) -> None:
             spec = tasks.changing(spec, "deployments")
@@ -368,142 +318,26 @@ class DeployScreen(Screen):
         tone = "ok" if len(good) == len(result["servers"]) else "warn"
         show = button(t("&Show the deployment"), lambda: self._show_deployment(result["deployment"]), role="primary")
         self._run_box.addWidget(Banner(tone, t("{good} of {all} servers serve the model.", good=len(good),
-                                               all=len(result["servers"])), self._errors(result), show))
+                                               all=len(result["servers"])), server_errors(result, self.desk.lang), show))
         self.refresh()
-
-    def _errors(self, result: dict[str, Any]) -> str:
-        lang = self.desk.lang
-        return "\n".join(f"{one['name']}: {' '.join(wording.problem(one['error'], lang))}"
-                         for one in result["servers"] if one.get("error"))
 
     def _show_deployment(self, deployment: str) -> None:
         self.memory["deployment"] = deployment
         self._tabs.setCurrentIndex(1)
         self._deployments.select_key(deployment)
 
-    # -- what stands ----------------------------------------------------------------------------------------------
+    def to_new(self) -> None:
+        """Bring the form of a new deployment up."""
+        self._tabs.setCurrentIndex(0)
 
-    def _old_tab(self) -> QWidget:
-        t = self.t
-        self._deployments = Table([
-            Column(t("Deployment"), lambda d: d["id"], width=150),
-            Column(t("Playbook"), lambda d: d["playbook"], width=120),
-            Column(t("State"), lambda d: t(wording.outcome(_state(d))[1]), tone=lambda d: wording.outcome(_state(d))[0],
-                   width=130),
-            Column(t("Servers"), lambda d: ", ".join(s["name"] for s in d["servers"])),
-            Column(t("By"), lambda d: d["created_by"], width=90),
-            Column(t("When"), lambda d: wording.when(d["created_at"]), width=170)], t("Deployments"),
-                                  key=lambda d: d["id"])
-        self._deployments.chosen.connect(self._chosen)
-        self._detail = Card("")
-        self._detail.hide()
-        self._health: dict[str, bool | None] = {}
-        page = Page(self._deployments, self._detail)
-        page.body.setContentsMargins(0, theme.L, 0, theme.XL)
-        page.add(None)
-        none = Page(Card("", EmptyState("deploy", t("Nothing is deployed yet"),
-                                        t("Choose a release and some servers, look at the plan, have it approved."),
-                                        button(t("&New deployment"), lambda: self._tabs.setCurrentIndex(0),
-                                               role="primary"))))
-        none.body.setContentsMargins(0, theme.L, 0, theme.XL)
-        self._old_pages = QStackedWidget()
-        self._old_pages.addWidget(none)
-        self._old_pages.addWidget(page)
-        return self._old_pages
+    def tell(self, told: QWidget) -> None:
+        """Add ``told`` below the job that it is about."""
+        self._run_box.addWidget(told)
 
-    def _chosen(self, deployment: dict[str, Any] | None) -> None:
-        t = self.t
-        clear(self._detail.body)
-        self._detail.setVisible(deployment is not None)
-        if deployment is None:
-            return
-        self.memory["deployment"] = deployment["id"]
-        table = Table([
-            Column(t("Server"), lambda s: s["name"], width=160),
-            Column(t("State"), lambda s: t(wording.outcome(s["state"])[1]),
-                   tone=lambda s: wording.outcome(s["state"])[0], width=150),
-            Column(t("Port"), lambda s: str(s["port"] or "–"), number=True, width=70),
-            Column(t("Health now"), lambda s: self._health_word(deployment["id"], s["name"])[1],
-                   tone=lambda s: self._health_word(deployment["id"], s["name"])[0], width=130),
-            Column(t("Answer of the smoke test"), lambda s: str(s["answer"] or "–")),
-        ], t("Servers of the deployment"))
-        table.show_records(deployment["servers"])
-        table.fit_rows(6)
-        serving = any(s["state"] == "serving" for s in deployment["servers"])
-        cut_off = any(s["state"] in ("applying", "interrupted") for s in deployment["servers"])
-        tools = [button(t("Check &health"), lambda: self.check_health(deployment["id"]), icon="refresh"),
-                 button(t("&Smoke test"), lambda: self.smoke(deployment["id"]), icon="play"),
-                 button(t("Roll &back…"), lambda: self._ask_rollback(deployment), icon="undo"),
-                 button(t("R&etire…"), lambda: self._ask_retire(deployment), role="danger", icon="trash")]
-        tools[1].setObjectName("smoke")
-        for tool in tools:
-            tool.setEnabled(serving or (cut_off and tool is tools[2]))
-        if cut_off:
-            tools.insert(0, button(t("&Go on"), lambda: self._go_on(deployment), role="primary", icon="play"))
-        self._detail.add(row(ElidedLabel(deployment["id"], "heading")))
-        self._detail.add(table)
-        for one in deployment["servers"]:
-            if one["error"]:
-                message, remedy = wording.problem(one["error"], self.desk.lang)
-                self._detail.add(Banner("fail", f"{one['name']}: {message}", remedy))
-        self._detail.add(row(*tools, None))
-
-    def _health_word(self, deployment: str, server: str) -> tuple[str | None, str]:
-        known = self._health.get(f"{deployment}/{server}")
-        return (None, "–") if known is None else ("ok", self.t("Answers")) if known else ("fail",
-                                                                                          self.t("Does not answer"))
-
-    def check_health(self, deployment: str) -> None:
-        """Ask each server whether it serves now."""
-        def ended(found: dict[str, Any]) -> None:
-            self._health |= {f"{deployment}/{one['name']}": one["healthy"] for one in found["servers"]}
-            self._chosen(self._deployments.current())
-
-        self.desk.run(self, tasks.deployment_status(self.engine, self.t, deployment), ended=ended)
-
-    def smoke(self, deployment: str) -> None:
-        """Ask the model a question on each server and compare the answer."""
-        names = tuple(s["name"] for s in self._deployments.current()["servers"])
-
-        def ended(result: list[Any]) -> None:
-            for one in result:
-                good = one.verdict == "pass"
-                words = self.t("The model answers.") if good else self.t("The smoke test did not pass.")
-                self._run_box.addWidget(Banner("ok" if good else "fail", f"{one.place}: {words}", self._probes(one)))
-            self.refresh()
-
-        self._run(lambda: tasks.smoke_service(self.engine, self.t, deployment), names, ended)
-
-    def _probes(self, found: Any) -> str:
-        """The answer, or what each probe that did not pass says."""
-        bad = [f"{probe.name}: {self.t(probe.reason, **(probe.params or {}))}" for probe in found.probes
-               if probe.verdict != "pass"]
-        return "\n".join(bad) or self.t("Answer: {answer}", answer=found.answer or "–")
-
-    def _ask_rollback(self, deployment: dict[str, Any]) -> None:
-        AskDialog(self, self.t, self.t("Roll {deployment} back?", deployment=deployment["id"]),
-                  self.t("What it took the place of runs again; where there was nothing, nothing serves."),
-                  self.t("&Roll back"),
-                  lambda: self._run(lambda: self.engine.deployments.rollback_job(deployment["id"]),
-                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back),
-                  danger=True).open()
-
-    def _ask_retire(self, deployment: dict[str, Any]) -> None:
-        AskDialog(self, self.t, self.t("Retire {deployment}?", deployment=deployment["id"]),
-                  self.t("Its service is stopped and removed. The verified weights stay on the servers."),
-                  self.t("&Retire"),
-                  lambda: self._run(lambda: self.engine.deployments.retire_job(deployment["id"]),
-                                    tuple(s["name"] for s in deployment["servers"]), self._taken_back),
-                  danger=True).open()
-
-    def _taken_back(self, result: dict[str, Any]) -> None:
-        errors = self._errors(result)
-        self._run_box.addWidget(Banner("warn" if errors else "ok", self.t("Done."), errors))
-        self.refresh()
-
-    def _go_on(self, deployment: dict[str, Any]) -> None:
-        self._run(lambda: self.engine.deployments.apply_job(deployment["plan_id"]),
-                  tuple(s["name"] for s in deployment["servers"]), self._applied)
+    def go_on(self, deployment: dict[str, Any]) -> None:
+        """Apply the plan of a deployment that was cut off once more."""
+        self.run_job(lambda: self.engine.deployments.apply_job(deployment["plan_id"]),
+                     tuple(s["name"] for s in deployment["servers"]), self._applied)
 
     # -- data -----------------------------------------------------------------------------------------------------
 
@@ -513,24 +347,27 @@ class DeployScreen(Screen):
         plan = self._plan_with_state(engine.deployments.get_plan(plan_id)) if plan_id else None
         releases = engine.library.list()
         return {"releases": releases, "playbooks": tasks.playbooks(engine, releases), "servers": engine.servers.list(),
-                "deployments": engine.deployments.list(), "plan": plan}
+                "deployments": engine.deployments.list(), "plan": plan, "judged": tasks.worst_verdicts(engine)}
 
     def show_data(self, data: dict[str, Any]) -> None:
         self._show_missing(data)
         self._books = data["playbooks"]
         self._fill(self._release, [(r.title, r.release_id) for r in data["releases"]], self.memory.pop("release", None))
-        self._servers.show_names([(r.name, ", ".join(r.labels)) for r in data["servers"] if r.host_keys],
-                                 self.memory.pop("servers", None))
-        self._deployments.show_records(data["deployments"])
-        self._deployments.fit_rows(7)
-        self._old_pages.setCurrentIndex(1 if data["deployments"] else 0)
-        wanted = self.memory.get("deployment")
-        if not (wanted and self._deployments.select_key(wanted)) and data["deployments"]:
-            self._deployments.select_key(data["deployments"][0]["id"])
-        self._chosen(self._deployments.current())
+        self._offer_servers([r for r in data["servers"] if r.host_keys], data["judged"])
+        self._standing.show_deployments(data["deployments"], data["playbooks"])
         if data["plan"] and self._job is None:
             self.show_plan(*data["plan"])
         self._choice_changed()
+
+    def _offer_servers(self, servers: list[Any], judged: dict[str, str]) -> None:
+        """Each with its last readiness; one that failed it is not ticked by itself."""
+        t = self.t
+        entries = [(r.name, t("Readiness: {verdict}", verdict=t(wording.VERDICTS[judged[r.name]][1])) if r.name in judged
+                    else t("not checked yet")) for r in servers]
+        wanted = self.memory.pop("servers", None)
+        if wanted is None and not self._servers.offered():
+            wanted = [r.name for r in servers if judged.get(r.name) != "fail"]
+        self._servers.show_names(entries, wanted)
 
     @staticmethod
     def _fill(box: QComboBox, entries: list[tuple[str, Any]], wanted: Any = None) -> None:
@@ -565,41 +402,3 @@ class DeployScreen(Screen):
         self._missing.add(Card("", state))
         self._missing.add(None)
         self._new_pages.setCurrentIndex(0)
-
-
-def _state(deployment: dict[str, Any]) -> str:
-    """The one word for a deployment: the state that most needs to be seen."""
-    states = {s["state"] for s in deployment["servers"]}
-    order = ("interrupted", "applying", "failed", "unreachable", "waiting", "serving", "rolled-back", "superseded",
-             "retired")
-    return next((state for state in order if state in states), next(iter(states), "unknown"))
-
-
-def _input(asked: dict[str, Any]) -> QWidget:
-    """The input for one question of a playbook."""
-    kind, default = asked["type"], asked["default"]
-    if asked["choices"]:
-        made = QComboBox()
-        for choice in asked["choices"]:
-            made.addItem(str(choice), choice)
-        made.setCurrentIndex(max(0, made.findData(default)))
-        return made
-    if kind == "flag":
-        made = QCheckBox()
-        made.setChecked(bool(default))
-        return made
-    if kind == "integer" and default is not None:
-        least, most = asked["min"], asked["max"]
-        return QSpinBox(minimum=int(least or 0), maximum=int(min(most if most is not None else 2**31 - 1, 2**31 - 1)),
-                        value=int(default))
-    return QLineEdit("" if default is None else str(default))
-
-
-def _answer(widget: QWidget, asked: dict[str, Any]) -> Any:
-    if isinstance(widget, QComboBox):
-        return widget.currentData()
-    if isinstance(widget, QCheckBox):
-        return widget.isChecked()
-    if isinstance(widget, QSpinBox):
-        return widget.value()
-    return widget.text().strip()

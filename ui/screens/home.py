@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 from console import overview
 from console.i18n import N_
 from ui import theme
-from ui.screens import reading
+from ui.screens import reading, wording
 from ui.screens.base import Screen
 from ui.widgets.basic import Banner, Card, Page, button, clear, column, holder, label, picture, row
 from ui.widgets.chain import Chain, Link
@@ -39,14 +39,16 @@ class HomeScreen(Screen):
         self._figures.setContentsMargins(0, 0, 0, 0)
         self._chain_card = Card(self.t("The job"), holder(self._chain))
         self._news_box = holder(self._news)
-        page = Page(self._news_box, holder(self._figures), self._chain_card, width=1100)
+        self._figures_box = holder(self._figures)
+        page = Page(self._news_box, self._figures_box, self._chain_card, width=1100)
         page.add(None)
         self.put(page)
 
     def load(self) -> dict[str, Any]:
         found = overview.stages(self.engine)
         return {"stages": found, "next": overview.following(found), "figures": reading.figures(self.engine),
-                "interrupted": self.engine.jobs.interrupted(), "new": self.engine.site.get() is None}
+                "interrupted": self.engine.jobs.interrupted(), "new": self.engine.site.get() is None,
+                "requests": self.engine.approvals.open_requests() if self.engine.approvals.required() else []}
 
     def show_data(self, data: dict[str, Any]) -> None:
         self._show_news(data)
@@ -54,6 +56,7 @@ class HomeScreen(Screen):
         links = [self._link(number, stage, data["next"]) for number, stage in enumerate(data["stages"], 1)]
         self._chain.addWidget(Chain(links))
         clear(self._figures)
+        self._figures_box.setVisible(not data["new"])  # five noughts tell a newcomer nothing
         for place, (icon, caption, value) in enumerate(data["figures"]):
             self._figures.addWidget(self._figure(icon, self.t(caption), value), 0, place)
             self._figures.setColumnStretch(place, 1)
@@ -75,7 +78,9 @@ class HomeScreen(Screen):
     def _show_news(self, data: dict[str, Any]) -> None:
         t = self.t
         clear(self._news)
-        self._news_box.setVisible(bool(data["interrupted"] or data["new"]))
+        self._news_box.setVisible(bool(data["interrupted"] or data["new"] or data["requests"]))
+        for request in data["requests"]:
+            self._news.addWidget(self._request(request))
         if data["interrupted"]:
             look = button(t("&Look"), self._to_interrupted)
             self._news.addWidget(Banner("warn",
@@ -86,6 +91,26 @@ class HomeScreen(Screen):
             start = button(t("&Choose"), lambda: self.desk.go.emit("setup"), role="primary")
             self._news.addWidget(Banner("info", t("Welcome to Sealift."), t(
                 "Set up this site, or open a practice site to rehearse the whole job without hardware."), start))
+
+    def _request(self, request: Any) -> Banner:
+        """A request that waits for a second person; a plan is to be read before it is answered, so it leads there."""
+        t, about = self.t, str(request.document.get("object", ""))
+        what = t(wording.REQUESTS.get(request.action, request.action))
+        said = t("Asked by {name} at {time}. It needs the yes of another person with the role approver.",
+                 name=request.requested_by, time=wording.when(request.requested_at))
+        if request.action == "deploy":
+            return Banner("info", f"{what}: {about}", said, button(t("Look at the &plan"), lambda: self._to_plan(about)))
+        no = button(t("Den&y"), lambda: self._answer(self.engine.approvals.deny, request, about), icon="close")
+        yes = button(t("A&pprove"), lambda: self._answer(self.engine.approvals.grant, request, about), icon="check")
+        yes.setObjectName("approve-request")
+        return Banner("info", f"{what}: {about}", said, no, yes)
+
+    def _answer(self, answer: Any, request: Any, about: str) -> None:
+        self.act(lambda: answer(request.action, about, request.digest), lambda _answered: self.refresh())
+
+    def _to_plan(self, plan: str) -> None:
+        self.desk.remember("deploy")["plan"] = plan
+        self.desk.go.emit("deploy")
 
     def _to_interrupted(self) -> None:
         self.desk.remember("proof")["tab"] = 2

@@ -1,38 +1,69 @@
-"""Bring a bundle in: look at a drive, check every byte against trusted keys, take it into the library or refuse it."""
+"""Bring a bundle in: look at a drive, check every byte against trusted keys, take it into the library or refuse it.
+
+Drives come and go by themselves. A bundle that lies on more drives than can be plugged in at once is brought in by
+swapping: the import stops at the volume that is not here, says which one it wants, and goes on when that appears.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtWidgets import QComboBox, QFileDialog, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtCore import QTimer
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from console import units
+from console.errors import VerdictError
 from console.i18n import N_
 from ui import theme
 from ui.models.rows import Column
-from ui.screens import places, tasks, wording
+from ui.screens import bundles, places, tasks, wording
 from ui.screens.base import Screen
-from ui.widgets.basic import (
-    Badge,
-    Banner,
-    Card,
-    ElidedLabel,
-    EmptyState,
-    Page,
-    button,
-    clear,
-    column,
-    facts,
-    field,
-    holder,
-    label,
-    row,
-)
+from ui.screens.librarybundle import BundleView, findings, signed_by, volumes
+from ui.screens.librarydrives import DrivesPanel
+from ui.screens.libraryreleases import ReleasesTab
+from ui.widgets.basic import Banner, Card, ElidedLabel, EmptyState, Page, button, clear, column, holder, label, row
 from ui.widgets.dialogs import AskDialog
 from ui.widgets.gauges import ProgressLine
 from ui.widgets.jobstrip import amount
 from ui.widgets.table import Table
+
+WATCH_MS = 1500
+"""How often the mount table is looked at while the screen is in sight."""
+
+OVERRIDES = {"bundle.rollback": "older", "bundle.expired": "expired", "bundle.state-rolled-back": "state"}
+"""Refusals that may be let pass once, under somebody's name, and the engine's word for it."""
+
+
+@dataclass
+class Swap:
+    """An import that waits for a volume.
+
+    Attributes:
+        copied: volumes that were here in an earlier try; what they hold is not copied again.
+        tried: volumes that were here in the last try, whether they were read to their end or not.
+        wanted: volumes that may hold what is missing.
+        lost: whether a drive was pulled, so that one that was here is waited for.
+        absent: whether the bundle has been out of sight since.
+    """
+
+    bundle: str
+    of: int
+    copied: frozenset[int]
+    tried: frozenset[int]
+    wanted: frozenset[int]
+    overrides: frozenset[str]
+    lost: bool = False
+    absent: bool = False
+
+    def may_go_on(self, found: bundles.FoundBundle | None) -> bool:
+        """Whether what is here now brings the import further."""
+        if found is None:
+            self.absent = True
+            return False
+        return bool(set(found.here) - self.tried - self.copied) or (self.lost and self.absent)
 
 
 class LibraryScreen(Screen):
@@ -45,227 +76,191 @@ class LibraryScreen(Screen):
     def build(self) -> None:
         t = self.t
         self._job: str | None = None
-        self._judged = ""
+        self._looking = False
+        self._shown: tuple[Any, ...] | None = None
+        self._swap: Swap | None = None
+        self._verdict: dict[str, Any] | None = None
         self._practice = button(t("&Make a practice bundle…"), self._make_practice, icon="practice",
                                 hint=t("Builds and signs a small bundle here, as the connected side would, to "
                                        "rehearse with."))
+        self._builder = button(t("B&uild a bundle…"), self.open_builder, icon="plus",
+                             hint=t("On the connected side: from folders with models, wheels, images and packages."))
+        self._builder.setObjectName("build-bundle")
         self.actions.addWidget(self._practice)
+        self.actions.addWidget(self._builder)
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.setAccessibleName(t(self.title))
         self._tabs.tabBar().setDrawBase(False)
-        self._tabs.addTab(self._library_tab(), t("In the library"))
+        self.releases = ReleasesTab(self)
+        self._tabs.addTab(self.releases, t("In the library"))
         self._tabs.addTab(self._drive_tab(), t("On a drive"))
         self._tabs.setCurrentIndex(self.memory.get("tab", 0))
         self._tabs.currentChanged.connect(lambda place: self.memory.__setitem__("tab", place))
         self.put(holder(column(self._tabs, margins=(theme.XL, 0, theme.XL, 0))))
         self.desk.bridge.jobs_changed.connect(self._job_moved)
-
-    # -- the library ----------------------------------------------------------------------------------------------
-
-    def _library_tab(self) -> QWidget:
-        t = self.t
-        self._releases = Table([
-            Column(t("Title"), lambda r: r.title),
-            Column(t("Release"), lambda r: wording.short_id(r.release_id), width=190, mono=True),
-            Column(t("Contents"), lambda r: ", ".join(c.id for c in r.components)),
-            Column(t("Files"), lambda r: f"{len(r.files):,}", number=True, width=80, sort=lambda r: len(r.files)),
-            Column(t("Size"), lambda r: units.size(r.bytes), number=True, width=110, sort=lambda r: r.bytes),
-        ], t("Releases in the library"), key=lambda r: r.release_id)
-        self._releases.chosen.connect(self._show_release)
-        self._release_card = Card("")
-        self._remove = button(t("&Remove from the library…"), self._ask_remove, role="danger", icon="trash")
-        self._library_pages = QStackedWidget()
-        self._library_pages.addWidget(Page(Card("", EmptyState(
-            "library", t("The library is empty"),
-            t("Plug in the drive that holds a bundle. Nothing is accepted before every byte was checked against a "
-              "signature "
-              "of a key that this site trusts."),
-            button(t("&Look on a drive"), lambda: self._tabs.setCurrentIndex(1), role="primary", icon="drive")))))
-        full = Page(self._releases, self._release_card)
-        full.body.setContentsMargins(0, theme.L, 0, theme.XL)
-        full.add(None)
-        self._library_pages.widget(0).add(None)
-        self._library_pages.widget(0).body.setContentsMargins(0, theme.L, 0, theme.XL)
-        self._library_pages.addWidget(full)
-        return self._library_pages
-
-    def _show_release(self, release: Any) -> None:
-        t = self.t
-        clear(self._release_card.body)
-        self._release_card.setVisible(release is not None)
-        if release is None:
-            return
-        parts = Table([
-            Column(t("Component"), lambda c: c.id, width=180), Column(t("Kind"), lambda c: c.type, width=100),
-            Column(t("Version"), lambda c: str(c.version), width=110),
-            Column(t("Format"), lambda c: c.format, width=110),
-            Column(t("Licence"), lambda c: str(c.license or "–")),
-            Column(t("Installed size"), lambda c: units.size(c.installed_bytes), number=True, width=120)],
-                      t("Components"))
-        parts.show_records(release.components)
-        parts.fit_rows(6)
-        self._remove = button(t("&Remove from the library…"), self._ask_remove, role="danger", icon="trash")
-        deploy = button(t("&Deploy it…"), self._deploy, icon="deploy")
-        self._release_card.add(row(ElidedLabel(release.title, "heading"), deploy, self._remove))
-        self._release_card.add(facts([(t("Release"), wording.short_id(release.release_id)),
-                                      (t("Bundle"), release.bundle_id)], mono=(t("Release"), t("Bundle"))))
-        self._release_card.add(parts)
-
-    def _deploy(self) -> None:
-        release = self._releases.current()
-        if release is not None:
-            self.desk.remember("deploy")["release"] = release.release_id
-            self.desk.go.emit("deploy")
-
-    def _ask_remove(self) -> None:
-        release = self._releases.current()
-        if release is not None:
-            AskDialog(self, self.t, self.t("Remove {title}?", title=release.title),
-                      self.t("Its files are removed from this computer. What runs on servers goes on running."),
-                      self.t("&Remove"),
-                      lambda: self.act(lambda: self.engine.library.remove(release.release_id),
-                                       lambda _r: self.refresh()),
-                      danger=True).open()
-
-    # -- drives ---------------------------------------------------------------------------------------------------
+        self._watch = QTimer(self, interval=WATCH_MS)
+        self._watch.timeout.connect(self._survey)
 
     def _drive_tab(self) -> QWidget:
         t = self.t
-        self._place = QComboBox()
-        self._place.setMinimumContentsLength(24)
-        self._place.activated.connect(lambda _i: self._look())
-        tools = row(field(t("&Where to look"), self._place), gap=theme.M)
-        tools.setStretch(0, 1)
-        browse = button(t("&Choose a folder…"), self._browse, icon="folder")
-        again = button(t("Look a&gain"), self.refresh, icon="refresh")
-        tools.addLayout(column(None, row(browse, again), gap=0))
+        self._drives = DrivesPanel(t, self._browse)
+        self._drives.forgotten.connect(self._forget)
         self._found = Table([
             Column(t("Bundle"), lambda f: f.told.get("title") or f.id),
             Column(t("Parts here"), lambda f: t("{number} of {of}", number=f.volumes[0], of=f.volumes[1]), number=True,
-                   width=110,
-                   sort=lambda f: f.volumes),
+                   width=110, sort=lambda f: f.volumes),
             Column(t("Size"), lambda f: units.size(f.told["bytes"]), number=True, width=100,
                    sort=lambda f: f.told["bytes"]),
-            Column(t("Signed by"), lambda f: _signers(f.told, t), width=190),
-            Column(t("Folder"), lambda f: str(f.folders[0]), width=180),
+            Column(t("Signed by"), lambda f: signed_by(f.told, t), width=190),
         ], t("Bundles found"), key=lambda f: f.id)
         self._found.chosen.connect(self._selected)
-        self._verify = button(t("&Verify"), self.verify, icon="check", hint=t("Checks every byte; changes nothing."))
-        self._verify.setObjectName("verify")
-        self._import = button(t("&Bring it in"), self.bring_in, role="primary", icon="library",
-                              hint=t("Checks every byte while copying it, then takes it into the library or "
-                                     "refuses it."))
-        self._import.setObjectName("import")
-        self._none = EmptyState("drive", t("No bundle here"),
-                                t("Plug in a drive and look again, or choose the folder that holds the bundle."),
-                                button(t("C&hoose a folder…"), self._browse, role="primary", icon="folder"))
-        self._some = holder(column(self._found, row(None, self._verify, self._import), gap=theme.M))
-        self._result = column(gap=theme.M)
-        page = Page(Card("", tools, self._none, self._some), holder(self._result))
+        self._none = Card("", EmptyState(
+            "drive", t("No bundle here"),
+            t("Plug in the drive that holds one, or choose the folder that it lies in."),
+            button(t("C&hoose a folder…"), self._browse, role="primary", icon="folder")))
+        self._news, self._bundle = column(gap=theme.M), column(gap=theme.M)
+        self._news_box = holder(self._news)
+        self._news_box.hide()  # an empty part of a page would leave a double gap
+        page = Page(self._drives, self._none, self._found, self._news_box, holder(self._bundle))
         page.body.setContentsMargins(0, theme.L, 0, theme.XL)
         page.add(None)
         return page
 
+    # -- drives ---------------------------------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Qt's; drives are watched while the screen is in sight."""
+        super().showEvent(event)
+        self._watch.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Qt's."""
+        super().hideEvent(event)
+        if self._swap is None:
+            self._watch.stop()
+
+    def _survey(self) -> None:
+        if self._looking:
+            return
+        self._looking = True
+        folders = tuple(self.memory.get("folders", ()))
+        self.desk.read(self, lambda: places.survey(folders), self._surveyed, self._not_surveyed)
+
+    def _surveyed(self, known: list[places.Place]) -> None:
+        self._looking = False
+        if self.ready and self._drives.show_places(known):
+            self.refresh()
+
+    def _not_surveyed(self, problem: Exception) -> None:
+        self._looking = False
+        self._watch.stop()
+        self.desk.problem.emit(problem)
+
     def _browse(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, self.t("Choose the folder that holds the bundle"),
-                                                self.memory.get("folder", str(Path.home())))
+        last = self.memory.get("folders") or [str(Path.home())]
+        path = QFileDialog.getExistingDirectory(self, self.t("Choose the folder that holds the bundle"), last[-1])
         if path:
             self.look_in(path)
 
     def look_in(self, path: str) -> None:
-        """Look for bundles in ``path``, and keep it among the places."""
-        self.memory["folder"] = self.memory["place"] = path
-        self._tabs.setCurrentIndex(1)
+        """Look for bundles in ``path`` too, and keep it among the places."""
+        folders = self.memory.setdefault("folders", [])
+        if path not in folders:
+            folders.append(path)
+        self.to_drives()
         self.refresh()
 
-    def _look(self) -> None:
-        self.memory["place"] = self._place.currentData()
+    def _forget(self, path: str) -> None:
+        self.memory["folders"] = [one for one in self.memory.get("folders", ()) if one != path]
         self.refresh()
+
+    def to_drives(self) -> None:
+        """Bring the drives up."""
+        self._tabs.setCurrentIndex(1)
 
     # -- data -----------------------------------------------------------------------------------------------------
 
     def load(self) -> dict[str, Any]:
-        known = places.drives()
-        chosen = self.memory.get("folder")
-        if chosen and chosen not in {str(entry.path) for entry in known}:
-            known.append(places.place(Path(chosen)))
-        wanted = self.memory.get("place") or ""
-        looked = [entry.path for entry in known if not wanted or str(entry.path) == wanted]
-        return {"releases": self.engine.library.list(), "places": known, "place": wanted,
-                "found": tasks.find_bundles(self.engine, looked)}
+        known = places.survey(tuple(self.memory.get("folders", ())))
+        return {"releases": self.engine.library.list(), "places": known,
+                "found": bundles.find(self.engine, [entry.path for entry in known if entry.readable])}
 
     def show_data(self, data: dict[str, Any]) -> None:
-        t = self.t
-        self._library_pages.setCurrentIndex(1 if data["releases"] else 0)
-        self._releases.show_records(data["releases"], select_first=True)
-        self._releases.fit_rows(6)
-        self._show_release(self._releases.current())
-        self._place.clear()
-        self._place.addItem(t("All drives and chosen folders") if data["places"] else t("No drive is plugged in"), "")
-        for entry in data["places"]:
-            room = t("{free} free", free=units.size(entry.free_bytes)) if entry.free_bytes is not None else ""
-            self._place.addItem(f"{entry.path}   {room}", str(entry.path))
-        self._place.setCurrentIndex(max(0, self._place.findData(data["place"])))
-        self._none.setVisible(not data["found"])
-        self._some.setVisible(bool(data["found"]))
-        self._found.show_records(data["found"], select_first=True)
+        self.releases.show_releases(data["releases"])
+        self._drives.show_places(data["places"])
+        found = data["found"]
+        self._none.setVisible(not found and self._swap is None)
+        self._found.setVisible(len(found) > 1)
+        self._found.show_records(found, select_first=True)
         self._found.fit_rows(5)
         self._selected(self._found.current())
+        if self._swap is not None and self._job is None:
+            self._look_for_the_next(found)
 
     def media(self) -> tuple[Path, ...]:
         """The folders of the chosen bundle's volumes."""
         chosen = self._found.current()
         return chosen.folders if chosen is not None else ()
 
-    def _selected(self, found: Any) -> None:
-        idle = self._job is None
-        self._verify.setEnabled(idle and found is not None)
-        self._import.setEnabled(idle and found is not None)
-        if idle and found is not None and found.id != self._judged:
-            clear(self._result)
-            self._result.addWidget(self._inspection(found.told))
+    def _tell(self, *told: QWidget) -> None:
+        """Show what there is to tell between drives and bundle, in place of what was told before."""
+        clear(self._news)
+        for widget in told:
+            self._news.addWidget(widget)
+        self._news_box.setVisible(bool(told))
 
-    def _inspection(self, told: dict[str, Any]) -> QWidget:
-        """What the bundle says of itself; not a verdict."""
-        t = self.t
-        card = Card("", row(label(t("What it says of itself"), "heading"), Badge("unknown", t("Not verified")), None))
-        if told["findings"]:
-            card.add(self._findings(told["findings"]))
-        if "title" in told:
-            card.add(facts([(t("Title"), told["title"]), (t("Channel"), f"{told['channel']} · {told['sequence']}"),
-                            (t("Issued"), wording.when(told["issued_at"])), (t("Signed by"), _signers(told, t)),
-                            (t("Files"), f"{told['files']:,}")]))
-            parts = Table([
-                Column(t("Component"), lambda c: c["id"], width=180), Column(t("Kind"), lambda c: c["type"], width=100),
-                Column(t("Version"), lambda c: str(c["version"]), width=110),
-                Column(t("Format"), lambda c: c["format"], width=110),
-                Column(t("Licence"), lambda c: str(c["license"] or "–")),
-                Column(t("Installed size"), lambda c: units.size(c["installed_bytes"]), number=True, width=120)],
-                          t("Components"))
-            parts.show_records(told["components"])
-            parts.fit_rows(6)
-            card.add(parts)
-        return card
+    def _selected(self, found: Any) -> None:
+        """Show the chosen bundle, with its verdict where it was just verified; what is shown already stays."""
+        verdict = self._verdict if found and self._verdict and self._verdict["bundle_id"] == found.id else None
+        known = (found.folders, found.told, found.room, found.imported) if found else None
+        shown = (known, verdict, self._job is None)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        clear(self._bundle)
+        if found is None:
+            return
+        view = BundleView(self.t, found, verdict or found.told, verdict is not None, verify=self.verify,
+                          bring_in=self.bring_in, keys=self._to_keys, release=lambda: self._tabs.setCurrentIndex(0))
+        idle = self._job is None
+        view.verify.setEnabled(idle)
+        view.bring_in.setEnabled(idle and (found.room is None or found.room.enough))
+        self._bundle.addWidget(view)
+
+    def _to_keys(self) -> None:
+        self.desk.remember("setup")["part"] = "keys"
+        self.desk.go.emit("setup")
 
     # -- verify and import ----------------------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Check the chosen bundle; the verdict is shown below."""
-        self._start(tasks.verify_bundle(self.engine, self.t, self.media()), self.show_verdict)
+        """Check the chosen bundle; the verdict is shown with it."""
+        self._swap = None
+        self._start(bundles.verify(self.engine, self.t, self.media()), self._keep_verdict, self._failed)
 
-    def bring_in(self) -> None:
+    def bring_in(self, overrides: frozenset[str] = frozenset()) -> None:
         """Check and copy the chosen bundle into the library."""
-        self._start(tasks.import_bundle(self.engine, self.t, self.media()), self._imported)
+        if self._swap is None or self._swap.overrides != overrides:
+            self._swap = None
+        self._import(self._found.current(), overrides)
 
-    def _start(self, spec: Any, ended: Any) -> None:
-        clear(self._result)
-        self._bar, self._numbers, self._phase = ProgressLine(), label("", "small"), ElidedLabel(self.t(spec.title),
-                                                                                                "strong")
-        self._stop = button(self.t("&Cancel"), self._cancel, icon="close")
-        self._result.addWidget(Card("", row(self._phase, self._numbers, self._stop), self._bar))
-        self._job, self._judged = "", self._found.current().id
+    def _import(self, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
+        self._start(bundles.bring_in(self.engine, self.t, found.folders, overrides), self._imported,
+                    lambda problem: self._not_imported(problem, found, overrides))
+
+    def _start(self, spec: Any, ended: Any, failed: Any) -> None:
+        self._bar, self._numbers = ProgressLine(), label("", "small")
+        self._phase = ElidedLabel(self.t(spec.title), "strong")
+        stop = button(self.t("&Cancel"), self._cancel, icon="close")
+        top = row(gap=theme.M)
+        top.addWidget(self._phase, 1)
+        top.addWidget(self._numbers)
+        top.addWidget(stop)
+        self._tell(Card("", top, self._bar))
+        self._job, self._verdict = "", None
         self._selected(self._found.current())
-        self.desk.run(self, spec, self._started, lambda value: (self._over(), ended(value)), self._failed)
+        self.desk.run(self, spec, self._started, lambda value: self._over(ended, value),
+                      lambda problem: self._over(failed, problem))
 
     def _started(self, job_id: str) -> None:
         self._job = job_id
@@ -276,9 +271,7 @@ class LibraryScreen(Screen):
             self.act(lambda: self.engine.jobs.cancel(job_id))
 
     def _job_moved(self, ids: frozenset[str]) -> None:
-        if not self._job or self._job not in ids:
-            return
-        view = self.desk.bridge.board.jobs.get(self._job)
+        view = self.desk.bridge.board.jobs.get(self._job) if self._job in ids else None
         if view is None:
             return
         gauge = view.overall()
@@ -286,59 +279,119 @@ class LibraryScreen(Screen):
         self._numbers.setText(amount(gauge, self.t))
         self._phase.setText(self.t(view.phase or view.title))
         if view.state == "cancelled":
+            self._swap = None
             self._over()
 
-    def _over(self) -> None:
+    def _over(self, then: Any = None, value: Any = None) -> None:
         self._job = None
-        clear(self._result)
+        self._tell()
+        if then is not None:
+            then(value)
         self._selected(self._found.current())
 
     def _failed(self, problem: Any) -> None:
-        self._over()
-        message, remedy = wording.problem(problem, self.desk.lang)
-        self._result.addWidget(Banner("fail", message, remedy))
+        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang)))
 
-    def show_verdict(self, verdict: dict[str, Any]) -> None:
-        """Show what a verification found: the verdict, who signed, and every finding."""
-        t = self.t
-        tone, word = wording.TRUST_VERDICTS.get(verdict["verdict"], ("unknown", verdict["verdict"]))
-        badge = Badge(tone, t(word))
-        signers = verdict["signers"]
-        card = Card("", row(label(t("Verdict"), "heading"), badge, None))
-        card.add(label(_explained(verdict["verdict"], t), wrap=True))
-        card.add(facts([
-            (t("Signed by"), _signers(verdict, t)),
-            (t("Fingerprint"), ", ".join(s["fingerprint"] for s in signers) or "–"),
-            (t("Files"), f"{verdict.get('files') or 0:,}"), (t("Size"), units.size(verdict.get("bytes")))],
-            mono=(t("Fingerprint"),)))
-        if verdict["findings"]:
-            card.add(self._findings(verdict["findings"]))
-        if verdict["verdict"] == "unverified" and not signers:
-            card.add(row(button(t("&Trusted keys"), self._to_keys, role="primary", icon="key"), None))
-        clear(self._result)
-        self._result.addWidget(card)
-
-    def _findings(self, findings: list[dict[str, Any]]) -> Table:
-        t = self.t
-        table = Table([Column(t("Finding"), lambda f: f["code"], width=170, mono=True,
-                              tone=lambda f: "info" if f["code"] == "remark" else "fail"),
-                       Column(t("Where"), lambda f: str(f.get("path") or "–"), width=210),
-                       Column(t("What it says"), lambda f: t(f["message"]))], t("Findings"))
-        table.show_records(findings)
-        table.fit_rows(6)
-        return table
-
-    def _to_keys(self) -> None:
-        self.desk.remember("setup")["part"] = "keys"
-        self.desk.go.emit("setup")
+    def _keep_verdict(self, verdict: dict[str, Any]) -> None:
+        """Keep what a verification found, to be shown with the bundle: the verdict, who signed, and every finding."""
+        self._verdict = verdict
 
     def _imported(self, imported: Any) -> None:
-        self._result.addWidget(Banner("ok", self.t("{title} is in the library.", title=imported.release.title),
-                                      self.t("Every byte was checked while it was copied."),
-                                      button(self.t("&Show it"), lambda: self._tabs.setCurrentIndex(0))))
+        t, release = self.t, imported.release
+        self._swap = None
+        again = t("{copied} were copied; {kept} were here already.", copied=units.size(imported.bytes_copied),
+                  kept=units.size(imported.bytes_reused)) if imported.bytes_reused else ""
+        said = t("Every byte was checked while it was copied.")
+        self._tell(Banner("ok", t("{title} is in the library.", title=release.title), f"{said} {again}".strip(),
+                          button(t("&Show it"), lambda: self._tabs.setCurrentIndex(0), role="primary")))
         self.refresh()
 
-    # -- practice -------------------------------------------------------------------------------------------------
+    # -- what stands in the way of an import ----------------------------------------------------------------------
+
+    def _not_imported(self, problem: Any, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
+        code = getattr(problem, "code", "")
+        if code in ("bundle.volume-missing", "bundle.media-removed"):
+            self._wait_for_volume(code, found, overrides)
+        elif isinstance(problem, VerdictError) and code in OVERRIDES:
+            self._offer_override(problem, found, OVERRIDES[code])
+        else:
+            self._swap = None
+            self._failed(problem)
+
+    def _wait_for_volume(self, code: str, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
+        lost, of = code == "bundle.media-removed", found.volumes[1]
+        before = self._swap.copied if self._swap is not None and self._swap.bundle == found.id else frozenset()
+        copied = before if lost else before | frozenset(found.here)
+        wanted = frozenset(found.here) if lost else frozenset(range(1, of + 1)) - copied
+        self._swap = Swap(found.id, of, copied, frozenset(found.here), wanted or frozenset(range(1, of + 1)), overrides, lost)
+        self._show_swap(found.told.get("title") or found.id)
+        self.refresh()
+
+    def _show_swap(self, title: str) -> None:
+        """Say which volume is wanted next; what was copied and checked is not copied again."""
+        t, swap = self.t, self._swap
+        head = t("The drive was removed while it was read.") if swap.lost else t(
+            "The next drive of {title} is needed.", title=title)
+        following = t("Plug it in again. The import goes on by itself; nothing is copied twice.") if swap.lost else t(
+            "Remove this drive and plug in one of those that are wanted. The import goes on by itself; nothing is copied twice.")
+        states = dict.fromkeys(swap.copied, "copied")
+        stop = button(t("Stop &waiting"), self._stop_waiting, icon="close")
+        stop.setObjectName("stop-waiting")
+        top = row(gap=theme.M)
+        top.addWidget(label(head, "heading", wrap=True), 1)
+        top.addWidget(stop)
+        self._tell(Card("", top, label(following, "muted", wrap=True), volumes(t, swap.of, states, swap.wanted)))
+
+    def _stop_waiting(self) -> None:
+        self._swap = None
+        self._tell()
+        self.refresh()
+
+    def _look_for_the_next(self, found: list[bundles.FoundBundle]) -> None:
+        swap = self._swap
+        there = next((one for one in found if one.id == swap.bundle), None)
+        if swap.may_go_on(there):
+            self._found.select_key(swap.bundle)
+            self._import(there, swap.overrides)
+
+    def _offer_override(self, problem: VerdictError, found: bundles.FoundBundle, override: str) -> None:
+        t = self.t
+        message, remedy = wording.problem(problem, self.desk.lang)
+        chosen = frozenset({override})
+        ask = button(t("Bring it in a&ll the same…"), lambda: AskDialog(
+            self, t, t("Bring it in all the same?"),
+            f"{message} {t('It is recorded under your name, and a second person is asked where the policy wants one.')}",
+            t("&Bring it in"), lambda: self._import(found, chosen), danger=True).open(), role="danger")
+        ask.setObjectName("override")
+        self._tell(Banner("fail", message, remedy, ask))
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def open_builder(self, dropped: tuple[str, ...] = ()) -> None:
+        """Open the builder, with what was dropped as its components."""
+        from ui.screens.builder import BuilderDialog
+
+        BuilderDialog(self, dropped).open()
+
+    def build_bundle(self, draft: bundles.Draft, out: Path, key: Any, volume_bytes: int | None) -> None:
+        """Build what the builder describes, with its progress in sight."""
+        self.to_drives()
+        self._start(bundles.build(self.t, draft, out, key, volume_bytes), lambda built: self._built(built, out),
+                    self._not_built)
+
+    def _built(self, built: Any, out: Path) -> None:
+        t = self.t
+        self.memory.pop("draft", None)
+        said = t("{files} files, {size}, on {volumes} volume(s). Remove the drive safely before it is pulled.",
+                 files=f"{built.files:,}", size=units.size(built.bytes), volumes=len(built.folders))
+        self._tell(Banner("ok", t("The bundle is written and was read back."), "\n".join([said, *built.warnings])))
+        self.look_in(str(out))
+
+    def _not_built(self, problem: Any) -> None:
+        told = getattr(problem, "params", {}).get("findings")
+        again = button(self.t("Back to the &builder"), self.open_builder, icon="undo")
+        listed = [Card(self.t("Findings"), findings(self.t, told))] if told else []
+        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang), again), *listed)
 
     def _make_practice(self) -> None:
         path = QFileDialog.getExistingDirectory(self, self.t("Choose a folder to stand for the drive"),
@@ -349,18 +402,3 @@ class LibraryScreen(Screen):
     def make_practice(self, path: str) -> None:
         """Build the practice bundle below ``path`` and look at it there."""
         self.desk.run(self, tasks.practice_bundle(self.engine, self.t, Path(path)), ended=lambda _r: self.look_in(path))
-
-
-def _signers(told: dict[str, Any], say: Any) -> str:
-    return ", ".join(signer["name"] for signer in told["signers"]) or say(N_("nobody this site trusts"))
-
-
-def _explained(verdict: str, say: Any) -> str:
-    return say({
-        "verified": N_("Every byte is what the signer signed, and this site trusts the signer."),
-        "failed": N_("Do not use this bundle: it is not what was signed, or it holds what is not allowed here. See "
-                     "the findings."),
-        "unverified": N_("It could not be decided whether this bundle is good; mostly because its signer is not "
-                         "trusted here. "
-                         "It stays outside."),
-    }.get(verdict, verdict))

@@ -1,42 +1,156 @@
-"""Where bundles may be: removable drives, and folders that the operator chose."""
+"""Where bundles may be: removable drives that are mounted, drives that are plugged in and cannot be read, and folders
+that the operator chose. Every place has a state by name; what to do about each state is in ``wording``."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from console.bundles import layout
+
 _NOT_MEDIA = ("/", "/boot", "/home", "/usr", "/var", "/tmp", "/snap", "/etc", "/opt", "/nix")
 _REMOVABLE_ROOTS = ("/media", "/run/media", "/mnt", "/Volumes")
+_LOCKED = ("crypto_LUKS", "BitLocker")
+FULL_BYTES = 1 << 20
+"""A drive with less room than this takes not even a record."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder to look into. ``free_bytes`` and ``total_bytes`` are None where they could not be read."""
+    """A folder to look into, or a drive that cannot be looked into yet.
+
+    Attributes:
+        path: the mount point or folder; for a drive that is not mounted, its device.
+        drive: whether it is a drive, and not a folder that was chosen.
+        state: ready, read-only, full, unfinished (a bundle on it was not written to its end), locked, not-mounted,
+            unreadable (no file system that this computer knows, or no right to read) or gone (it stopped answering).
+        free_bytes, total_bytes: None where they could not be read.
+    """
 
     path: Path
     label: str
     drive: bool
     free_bytes: int | None = None
     total_bytes: int | None = None
+    file_system: str = ""
+    state: str = "ready"
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is something to look into."""
+        return self.state in ("ready", "read-only", "full", "unfinished")
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells that another drive, or the same in another state, is there now; its free room does not."""
+        return str(self.path), self.state, self.file_system, str(self.total_bytes), str(_changed_at(self.path))
 
 
 def drives() -> list[Place]:
-    """Drives that may have been plugged in: mounted below the usual places, or called removable by the system."""
-    found = {}
+    """Removable drives: those mounted below the usual places or called removable by the system, then those that are
+    plugged in but not mounted."""
+    found: dict[str, Place] = {}
+    devices = set()
     for part in psutil.disk_partitions(all=False):
         options = part.opts.split(",")
+        devices.add(Path(part.device).name)
         usual = any(part.mountpoint == root or part.mountpoint.startswith(root + "/") for root in _REMOVABLE_ROOTS)
-        if ("removable" in options or usual) and part.mountpoint not in _NOT_MEDIA and "cdrom" not in options:
-            found[part.mountpoint] = place(Path(part.mountpoint), drive=True)
-    return sorted(found.values(), key=lambda entry: str(entry.path))
+        disc = "cdrom" in options and bool(part.fstype)
+        if ("removable" in options or usual or disc) and part.mountpoint not in _NOT_MEDIA:
+            found[part.mountpoint] = place(Path(part.mountpoint), drive=True, file_system=part.fstype,
+                                           read_only="ro" in options)
+    return sorted(found.values(), key=lambda entry: str(entry.path)) + unmounted(devices)
 
 
-def place(path: Path, *, drive: bool = False) -> Place:
-    """A place with its room."""
+def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: bool = False) -> Place:
+    """A place that is mounted, with its room and its state."""
+    label = path.name or str(path)
     try:
         room = psutil.disk_usage(str(path))
-        return Place(path, path.name or str(path), drive, room.free, room.total)
+        with os.scandir(path) as entries:
+            next(entries, None)
+    except PermissionError:
+        return Place(path, label, drive, None, None, file_system, "unreadable")
     except OSError:
-        return Place(path, path.name or str(path), drive)
+        return Place(path, label, drive, None, None, file_system, "gone")
+    state = "read-only" if read_only else "full" if drive and room.free < FULL_BYTES else "ready"
+    if _unfinished(path):
+        state = "unfinished"
+    return Place(path, label, drive, room.free, room.total, file_system, state)
+
+
+def _bundle_folders(path: Path) -> Path:
+    return path if path.name == layout.BUNDLES else path / layout.BUNDLES
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether a bundle lies there whose writing was cut off: its seal is written last."""
+    with contextlib.suppress(OSError), os.scandir(_bundle_folders(path)) as entries:
+        return any(layout.BUNDLE_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                   and not os.path.lexists(os.path.join(entry.path, layout.SEALED)) for entry in entries)
+    return False
+
+
+def _changed_at(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return _bundle_folders(path).stat().st_mtime_ns
+    return 0
+
+
+def unmounted(mounted: set[str], system: Path = Path("/sys/class/block"), udev: Path = Path("/run/udev/data")
+              ) -> list[Place]:
+    """Removable block devices of Linux that are in no mount table, by what udev found on them; empty elsewhere."""
+    found = []
+    with contextlib.suppress(OSError):
+        for device in sorted(system.iterdir()):
+            size = _number(device / "size") * 512
+            if device.name in mounted or not size or not _removable(device) or _has_parts(device) or _held(device):
+                continue
+            told = _udev(udev, device)
+            kind, label = told.get("ID_FS_TYPE", ""), told.get("ID_FS_LABEL", "") or told.get("ID_MODEL", "")
+            state = "locked" if kind in _LOCKED else "not-mounted" if kind else "unreadable"
+            found.append(Place(Path("/dev") / device.name, label or device.name, True, None, size, kind, state))
+    return found
+
+
+def _removable(device: Path) -> bool:
+    whole = device.resolve()
+    return _number(device / "removable") == 1 or _number(whole.parent / "removable") == 1 or "/usb" in str(whole)
+
+
+def _has_parts(device: Path) -> bool:
+    """Whether it is a whole disk whose partitions are listed apart."""
+    return any((child / "partition").exists() for child in device.iterdir())
+
+
+def _held(device: Path) -> bool:
+    """Whether something stands on it already, such as an unlocked container that is listed by its own name."""
+    holders = device / "holders"
+    return holders.is_dir() and any(holders.iterdir())
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _udev(udev: Path, device: Path) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        number = (device / "dev").read_text().strip()
+        lines = (udev / f"b{number}").read_text(errors="replace").splitlines()
+        return dict(line[2:].split("=", 1) for line in lines if line.startswith("E:") and "=" in line)
+    return {}
+
+
+def survey(chosen: Sequence[str]) -> list[Place]:
+    """All drives, and the folders in ``chosen`` that lie on none of their roots."""
+    known = drives()
+    roots = {str(entry.path) for entry in known}
+    return known + [place(Path(path)) for path in chosen if path not in roots]

@@ -42,8 +42,7 @@ class ProofScreen(Screen):
     """The audit log, its exports, and interrupted jobs."""
 
     id, icon = "proof", "proof"
-    title, lead = N_("Proof"), N_("What was done, by whom, with what, on which hardware; and the record that "
-                                  "proves it.")
+    title, lead = N_("Proof"), N_("What was done, by whom and on which hardware, and the record that proves it.")
     kinds = frozenset({"audit", "jobs"})
 
     def build(self) -> None:
@@ -56,6 +55,7 @@ class ProofScreen(Screen):
         self._verdict = column(gap=theme.S, margins=(0, 0, 0, 0))
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.setAccessibleName(t(self.title))
+        self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self._records_tab(), t("Records"))
         self._tabs.addTab(self._check_tab(), t("Check an export"))
         self._tabs.addTab(self._jobs_tab(), t("Interrupted jobs"))
@@ -74,12 +74,12 @@ class ProofScreen(Screen):
         self._records = Table([
             Column(t("No."), lambda r: str(r["seq"]), number=True, width=64, sort=lambda r: r["seq"]),
             Column(t("When"), lambda r: wording.when(r["ts"]), width=168),
-            Column(t("Event"), lambda r: r["event"], width=150),
+            Column(t("Event"), lambda r: t(wording.EVENTS.get(r["event"], r["event"])), width=160),
             Column(t("Outcome"), lambda r: t(wording.outcome(r["outcome"])[1]),
                    tone=lambda r: wording.outcome(r["outcome"])[0],
                    width=112),
             Column(t("By"), lambda r: str(r["actor"]["id"]), width=100),
-            Column(t("Object"), lambda r: _object(r))], t("Audit records"), key=lambda r: r["seq"])
+            Column(t("Object"), lambda r: _object(r, t))], t("Audit records"), key=lambda r: r["seq"])
         self._filter.textChanged.connect(self._filtered)
         self._records.chosen.connect(self._show_record)
         self._record = EvidencePane(t)
@@ -258,6 +258,9 @@ class ProofScreen(Screen):
         self.desk.go.emit("deploy")
 
 
-def _object(record: dict[str, Any]) -> str:
+def _object(record: dict[str, Any], say: Any) -> str:
     about = record.get("object") or {}
-    return " ".join(str(part) for part in (about.get("kind"), about.get("id")) if part) or "–"
+    kind, identity = str(about.get("kind") or ""), str(about.get("id") or "")
+    if len(identity) == 64 and not set(identity) - set("0123456789abcdef"):
+        identity = str((record.get("detail") or {}).get("title") or wording.short_id(identity))
+    return " ".join(part for part in (say(wording.OBJECTS.get(kind, kind)), identity) if part) or "–"

@@ -7,7 +7,6 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QComboBox,
-    QGridLayout,
     QLineEdit,
     QSpinBox,
     QSplitter,
@@ -59,10 +58,12 @@ class ReadinessScreen(Screen):
         t = self.t
         self._results: list[Any] = []
         self._pages = QStackedWidget()
-        self._pages.addWidget(Page(Card("", EmptyState(
+        nobody = Page(Card("", EmptyState(
             "readiness", t("No server to ask about"),
             t("Add servers, confirm their host keys, and ask them what they are."),
-            button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary", icon="arrow")))))
+            button(t("To the &servers"), lambda: self.desk.go.emit("site"), role="primary", icon="arrow"))))
+        nobody.add(None)
+        self._pages.addWidget(nobody)
         self._tabs = Tabs(t("Results"), ((t("Does it fit?"), self._fit_tab()), (t("Checks"), self._checks_tab())))
         self._tabs.setCurrentIndex(self.memory.get("tab", 0))
         self._tabs.currentChanged.connect(lambda place: self.memory.__setitem__("tab", place))
@@ -80,26 +81,28 @@ class ReadinessScreen(Screen):
             self._context.addItem(f"{tokens:,}", tokens)
         self._context.setCurrentIndex(CONTEXTS.index(32768))
         self._concurrency = QSpinBox(minimum=1, maximum=100_000, value=16)
-        self._servers = Picker(t, t("Servers"), 118)
+        self._servers = Picker(t, t("Servers"), None)
         self._servers.changed.connect(self._changed)
         self._release, self._playbook = QComboBox(), QComboBox()
         self._go = button(t("&Check"), self.check, role="primary", icon="readiness")
         self._go.setObjectName("check")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(theme.L)
-        grid.setVerticalSpacing(theme.S)
-        grid.addLayout(field(t("&Model"), self._model), 0, 0, 1, 2)
-        grid.addLayout(field(t("Conte&xt length (tokens)"), self._context), 1, 0)
-        grid.addLayout(field(t("Requests at the same &time"), self._concurrency), 1, 1)
-        grid.addLayout(field(t("Release to &bring"), self._release), 2, 0)
-        grid.addLayout(field(t("&Playbook"), self._playbook), 2, 1)
-        grid.addLayout(column(label(t("Servers"), "strong"), self._servers, gap=theme.XS), 0, 2, 2, 1)
-        grid.addWidget(self._go, 2, 2, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignRight)
-        for place, stretch in enumerate((3, 3, 4)):
-            grid.setColumnStretch(place, stretch)
+        asked, brought = row(gap=theme.L), row(gap=theme.L)
+        for line, first, second in ((asked, field(t("Conte&xt length (tokens)"), self._context),
+                                     field(t("Requests at the same &time"), self._concurrency)),
+                                    (brought, field(t("Release to &bring"), self._release), field(t("&Playbook"), self._playbook))):
+            line.addLayout(first, 1)
+            line.addLayout(second, 1)
+        left = column(field(t("&Model"), self._model), asked, brought, gap=theme.S)
+        right = column(label(t("Servers"), "strong"), gap=theme.XS)
+        right.addWidget(self._servers, 1)
+        right.addSpacing(theme.S)
+        right.addLayout(row(None, self._go))
+        question = row(gap=theme.XL)
+        question.addLayout(left, 6)
+        question.addLayout(right, 4)
         for box in (self._context, self._release, self._playbook):
             box.setMinimumContentsLength(8)
-        return Card("", grid)
+        return Card("", question)
 
     def _fit_tab(self) -> QWidget:
         self._fits = column(gap=theme.M)

@@ -25,5 +25,5 @@ def figures(engine: Any) -> list[tuple[str, str, str]]:
     return [("library", N_("Releases"), f"{len(engine.library.list()):,}"),
             ("servers", N_("Servers"), f"{len(servers):,}"),
             ("device", N_("Devices to look at") if bad else N_("Devices"),
-             f"{bad:,} / {len(devices):,}" if bad else f"{len(devices):,}"),
+             f"{bad:,}" if bad else f"{len(devices):,}"),
             ("deploy", N_("Services"), f"{serving:,}"), ("proof", N_("Audit records"), f"{engine.audit.size:,}")]

@@ -43,6 +43,7 @@ class SetupScreen(Screen):
 
     def build(self) -> None:
         self._site: Any = None
+        self._data: dict[str, Any] | None = None
         self._pages = QStackedWidget()
         self._pages.addWidget(self._welcome())
         self._pages.addWidget(self._wizard())
@@ -102,8 +103,8 @@ class SetupScreen(Screen):
             rail.addWidget(entry)
         rail.addStretch(1)
         self._parts = QStackedWidget()
-        for made in (SitePart(self), AccountsPart(self), KeysPart(self), PolicyPart(self)):
-            self._parts.addWidget(made)
+        for _part in PARTS:
+            self._parts.addWidget(QWidget())  # each is made when it is first shown
         left = holder(rail)
         left.setFixedWidth(212)
         layout = QHBoxLayout()
@@ -117,7 +118,15 @@ class SetupScreen(Screen):
         """Bring one part up."""
         self.memory["part"] = part
         self._marks[part].setChecked(True)
-        self._parts.setCurrentIndex([entry[0] for entry in PARTS].index(part))
+        place = [entry[0] for entry in PARTS].index(part)
+        if not isinstance(self._parts.widget(place), _Part):
+            empty, made = self._parts.widget(place), (SitePart, AccountsPart, KeysPart, PolicyPart)[place](self)
+            self._parts.removeWidget(empty)
+            empty.deleteLater()
+            self._parts.insertWidget(place, made)
+            if self._data is not None:
+                made.show_data(self._data)
+        self._parts.setCurrentIndex(place)
 
     def after(self, part: str) -> None:
         """Go on to the part after ``part``, or home after the last."""
@@ -134,11 +143,12 @@ class SetupScreen(Screen):
         return tasks.setup_facts(self.engine)
 
     def show_data(self, data: dict[str, Any]) -> None:
-        self._site = data["site"]
+        self._site, self._data = data["site"], data
         started = self._site is not None or self.memory.get("begun")
         self._pages.setCurrentIndex(1 if started else 0)
         for place in range(self._parts.count()):
-            self._parts.widget(place).show_data(data)
+            if isinstance(self._parts.widget(place), _Part):
+                self._parts.widget(place).show_data(data)
         done = {"site": self._site is not None, "accounts": bool(data["accounts"]), "keys": bool(data["keys"])}
         shades = theme.palette()
         for part, _caption, icon in PARTS:
@@ -359,17 +369,21 @@ class KeysPart(_Part):
             "another way: on paper, or read aloud."))
         t = self.t
         self.table = Table([
-            Column(t("Holder"), lambda k: k.holder, width=150),
-            Column(t("Fingerprint"), lambda k: k.key.fingerprint, mono=True),
+            Column(t("Holder"), lambda k: k.holder),
+            Column(t("Begins with"), lambda k: wording.short_id(k.key.fingerprint), mono=True, width=180),
             Column(t("Kind"), lambda k: k.key.alg, width=110),
             Column(t("State"), lambda k: t(_key_state(k)[1]), tone=lambda k: _key_state(k)[0], width=120)],
             t("Trusted keys"), key=lambda k: k.key.keyid)
         self._none = label(t("No key is trusted yet, so no bundle can be brought in."), "muted")
         self._add = button(t("&Add a key…"), self._browse, icon="key")
         self._revoke = button(t("Re&voke…"), self._ask_revoke, role="danger")
-        self.table.chosen.connect(lambda key: self._revoke.setEnabled(key is not None and not key.revoked_at))
+        self._print = label("", "mono", wrap=True, selectable=True)
+        self._print.setAccessibleName(t("Fingerprint"))
+        self._whole = Card("", label(t("Fingerprint"), "label"), self._print, role="well", gap=theme.XS)
+        self.table.chosen.connect(self._chosen)
         self.card.add(self._none)
         self.card.add(self.table)
+        self.card.add(self._whole)
         self.card.add(row(self._add, self._revoke, None))
         self.next_button(t("&Go on"))
 
@@ -377,10 +391,14 @@ class KeysPart(_Part):
         keys = data["keys"]
         self._none.setVisible(not keys)
         self.table.setVisible(bool(keys))
-        self.table.show_records(keys)
+        self.table.show_records(keys, select_first=True)
         self.table.fit_rows(8)
-        current = self.table.current()
-        self._revoke.setEnabled(current is not None and not current.revoked_at)
+        self._chosen(self.table.current())
+
+    def _chosen(self, key: Any) -> None:
+        self._revoke.setEnabled(key is not None and not key.revoked_at)
+        self._whole.setVisible(key is not None)
+        self._print.setText(key.key.fingerprint if key is not None else "")
 
     def _browse(self) -> None:
         path, _kind = QFileDialog.getOpenFileName(self, self.t("Choose the file of the public key"), str(Path.home()))

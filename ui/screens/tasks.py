@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from console.errors import WorldError
 from console.events import Thing
 from console.jobs.job import JobSpec
 
@@ -65,6 +63,14 @@ def _serves(book: Any, release: Any) -> bool:
     return carries("model", book.model_formats) and carries("runtime", book.runtime_formats)
 
 
+def worst_verdicts(engine: Any) -> dict[str, str]:
+    """By server, the worst verdict of its last readiness run: fail, unknown, warn, info or pass."""
+    order, worst = ("pass", "info", "warn", "unknown", "fail"), {}
+    for check in engine.readiness.latest():
+        worst[check.server] = max(worst.get(check.server, "pass"), check.verdict, key=order.index)
+    return worst
+
+
 def plan_state(engine: Any, plan: Any) -> str:
     """What may be done with a plan now: planned, approved, free (of approval), interrupted or applied."""
     for deployment in engine.deployments.list():
@@ -100,58 +106,6 @@ def check_export(folder: Path, key: str) -> dict[str, Any]:
     from console.audit.package import verify_export
 
     return verify_export(folder, key or None, [])
-
-
-@dataclass(frozen=True)
-class FoundBundle:
-    """A bundle on one or more drives: its volumes' folders, and what it says of itself before it is verified."""
-
-    folders: tuple[Path, ...]
-    told: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The bundle's id."""
-        return self.told["bundle_id"]
-
-    @property
-    def volumes(self) -> tuple[int, int]:
-        """How many of its volumes are here, and how many there are."""
-        return len({v["number"] for v in self.told["volumes"]}), max((v["of"] for v in self.told["volumes"]), default=1)
-
-
-def find_bundles(engine: Any, places: list[Path]) -> list[FoundBundle]:
-    """The bundles at ``places``, inspected but not verified. A drive that was pulled meanwhile is passed over."""
-    from console.bundles import media
-    from console.bundles.verify import document, inspect
-
-    found = []
-    for one in media.find([place for place in places if place.is_dir()]):
-        folders = tuple(volume.folder for volume in one.volumes)
-        with contextlib.suppress(WorldError):
-            seen = inspect(folders, engine.trust.believed(), _threshold(engine), engine.trust.revoked())
-            found.append(FoundBundle(folders, document(seen, None)))
-    return found
-
-
-def _threshold(engine: Any) -> int:
-    site = engine.site.get()
-    return site.policy.release_threshold if site else 1
-
-
-def verify_bundle(engine: Any, say: Say, folders: tuple[Path, ...]) -> JobSpec:
-    """Check every byte of a bundle; changes nothing."""
-    def run(ctx: Any) -> dict[str, Any]:
-        from console.bundles.verify import verify
-
-        return verify(ctx, folders, engine.trust.believed(), _threshold(engine), engine.trust.revoked())
-
-    return JobSpec("bundle.verify", say("Verify the bundle"), run, changed=frozenset({"jobs"}))
-
-
-def import_bundle(engine: Any, say: Say, folders: tuple[Path, ...]) -> JobSpec:
-    """Check and copy a bundle into the library."""
-    return engine.library.import_job(folders, say("Bring the bundle in"))
 
 
 def public_key(path: Path) -> Any:

@@ -64,6 +64,61 @@ PLAN_STATES = {"free": ("info", N_("Needs no approval")), "planned": ("info", N_
                "applied": ("muted", N_("Applied")), "interrupted": ("warn", N_("Interrupted"))}
 
 
+PLACE_STATES = {
+    "ready": ("ok", N_("Ready"), ""),
+    "read-only": ("info", N_("Write-protected"),
+                  N_("Bundles can be brought in from it. Nothing can be written to it.")),
+    "full": ("warn", N_("Full"),
+             N_("Bundles can be brought in from it. Make room before anything is written to it.")),
+    "unfinished": ("warn", N_("Not written to its end"),
+                   N_("The writing of a bundle was cut off, or the drive was pulled before it was safely removed. Have "
+                      "the bundle written again.")),
+    "locked": ("warn", N_("Locked"), N_("It is encrypted. Unlock it in the file manager; it then appears by itself.")),
+    "not-mounted": ("info", N_("Not mounted"), N_("Open it in the file manager; it then appears by itself.")),
+    "unreadable": ("fail", N_("Unreadable"),
+                   N_("No file system is found on it that this computer can read, or the right to read it is missing.")),
+    "gone": ("fail", N_("Removed"), N_("It stopped answering. Plug it in again; nothing is copied twice."))}
+"""Tone, word and next step of each state of a drive or folder."""
+
+VOLUME_STATES = {"complete": ("ok", N_("Here")), "incomplete": ("warn", N_("Not written to its end")),
+                 "damaged": ("fail", N_("Damaged")), "older": ("warn", N_("An older edition")),
+                 "newer": ("warn", N_("A newer edition")), "foreign": ("warn", N_("Of another bundle")),
+                 "missing": ("muted", N_("Not here")), "copied": ("ok", N_("Copied")),
+                 "wanted": ("info", N_("Plug it in"))}
+"""Tone and word of a bundle's volume."""
+
+COMPONENT_KINDS = {"model": N_("Model"), "runtime": N_("Runtime"), "playbook": N_("Playbook"), "catalog": N_("Catalog"),
+                   "config": N_("Configuration"), "docs": N_("Documents")}
+
+
+REQUESTS = {"deploy": N_("Approve a deployment"), "import": N_("Approve an import"),
+            "override-older": N_("Let an older release in"), "override-expired": N_("Let an expired release in"),
+            "override-state": N_("Go on after the workspace was set back")}
+"""What a second person is asked for."""
+
+EVENTS = {
+    "account.add": N_("Account added"), "account.disable": N_("Account disabled"), "account.passwd": N_("Password changed"),
+    "approval.request": N_("Approval asked for"), "approval.grant": N_("Approval given"),
+    "approval.deny": N_("Approval denied"), "approval.use": N_("Approval used"), "approval.expire": N_("Approval expired"),
+    "audit.open": N_("Log opened"), "audit.close": N_("Log closed"), "audit.export": N_("Record exported"),
+    "auth.login": N_("Logged in"), "auth.fail": N_("Log-in failed"), "auth.lock": N_("Account locked"),
+    "auth.refused": N_("Right refused"), "bundle.import": N_("Bundle brought in"), "bundle.refuse": N_("Bundle refused"),
+    "bundle.remove": N_("Release removed"), "catalog.import": N_("Catalog brought in"), "clock.back": N_("Clock went back"),
+    "config.change": N_("Setting changed"), "deploy.plan": N_("Plan made"), "deploy.start": N_("Deployment begun"),
+    "deploy.step": N_("Deployment step"), "deploy.end": N_("Deployment ended"), "node.add": N_("Server added"),
+    "node.remove": N_("Server removed"), "node.hostkey": N_("Host key decided"),
+    "node.inventory-changed": N_("Server found changed"), "push.start": N_("Push begun"), "push.end": N_("Push ended"),
+    "push.verify": N_("Files verified"), "readiness.run": N_("Readiness checked"), "site.init": N_("Site set up"),
+    "smoke.run": N_("Smoke test"), "trust.key": N_("Trusted key changed"), "trust.root": N_("Trust root changed"),
+    "trust.override": N_("Rule let pass once")}
+"""Events of the audit log in words; one that is not here speaks for itself."""
+
+OBJECTS = {"release": N_("release"), "bundle": N_("bundle"), "plan": N_("plan"), "server": N_("server"), "key": N_("key"),
+           "root": N_("trust root"), "role": N_("role"), "account": N_("account"), "folder": N_("folder"),
+           "deployment": N_("deployment"), "site": N_("site"), "setting": N_("setting")}
+"""Kinds of object in the audit log."""
+
+
 def job_title(title: str, say: Callable[..., str]) -> str:
     """A job's title in the reader's language: the marked text at its beginning, then the name as it is."""
     words = title.split(" ")

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import QGuiApplication, QIcon, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -203,7 +203,7 @@ def button(text: str, click: Callable[[], object] | None = None, *, role: str | 
         made.setProperty("role", role)
     if icon:
         shades = theme.palette()
-        colour = {"primary": shades.on_accent, "quiet": shades.accent, "danger": shades.fail}.get(role or "",
+        colour = {"primary": shades.on_accent, "quiet": shades.accent, "icon": shades.muted, "danger": shades.fail}.get(role or "",
                                                                                                   shades.text)
         made.setIcon(icons.icon(icon, colour, shades.border_strong, 16))
         made.setIconSize(QSize(16, 16))
@@ -218,10 +218,9 @@ def button(text: str, click: Callable[[], object] | None = None, *, role: str | 
 
 def icon_button(name: str, text: str, click: Callable[[], object] | None = None) -> QPushButton:
     """A button that is only an icon; ``text`` is its tool tip and accessible name."""
-    made = button("", click, role="quiet", icon=name, hint=text)
+    made = button("", click, role="icon", icon=name, hint=text)
     made.setAccessibleName(text)
     made.setFixedSize(32, 32)
-    made.setStyleSheet("padding: 0; min-height: 0;")
     return made
 
 
@@ -273,28 +272,48 @@ class Card(QFrame):
 
 
 class Badge(QWidget):
-    """A status: a colour, a shape and a word, so that none has to speak alone."""
+    """A status: a colour, a shape and a word, so that none has to speak alone.
+
+    It draws itself: a style sheet of its own for each of hundreds of badges would cost the window's thread dearly.
+    """
+
+    _ICON, _EDGE, _GAP = 14, 8, 5
 
     def __init__(self, tone: str = "muted", word: str = ""):
         super().__init__()
-        self._icon, self._word = QLabel(), label("", None)
-        self._icon.setFixedSize(14, 14)
-        self._icon.setStyleSheet("background: transparent;")
-        self.setLayout(row(self._icon, self._word, gap=5, margins=(8, 2, 9, 2)))
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._tone, self._icon, self._word = tone, "", ""
+        self.setFont(theme.font(9, bold=True))
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.show_status(tone, word)
 
     def show_status(self, tone: str, word: str, icon: str | None = None) -> None:
         """Say ``word`` in ``tone``."""
-        shades = theme.palette()
-        colour = shades.tone(tone).name()
-        self._icon.setPixmap(icons.pixmap(icon or icons.TONE_ICONS[tone], colour, 14))
-        self._word.setText(word)
-        self._word.setStyleSheet(f"color: {colour}; font-size: 9pt; font-weight: bold; background: transparent;")
-        self.setStyleSheet(f"background: {shades.soft(tone).name()}; border-radius: 10px;")
+        shown = (tone, icon or icons.TONE_ICONS[tone], word)
+        if shown == (self._tone, self._icon, self._word):
+            return
+        self._tone, self._icon, self._word = shown
         self.setAccessibleName(word)
         self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        """As wide as icon and word."""
+        metrics = self.fontMetrics()
+        wide = 2 * self._EDGE + self._ICON + self._GAP + metrics.horizontalAdvance(self._word) + 1
+        return QSize(wide, max(self._ICON, metrics.height()) + 4)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Qt's."""
+        painter, shades, room = QPainter(self), theme.palette(), QRectF(self.rect())
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(shades.soft(self._tone))
+        painter.drawRoundedRect(room, min(10.0, room.height() / 2), min(10.0, room.height() / 2))
+        colour = shades.tone(self._tone)
+        painter.drawPixmap(self._EDGE, round((room.height() - self._ICON) / 2), icons.pixmap(self._icon, colour.name(), self._ICON))
+        painter.setPen(colour)
+        painter.drawText(room.adjusted(self._EDGE + self._ICON + self._GAP, 0, 0, 0), Qt.AlignmentFlag.AlignVCenter, self._word)
+        painter.end()
 
 
 class Banner(QFrame):
@@ -345,7 +364,6 @@ class EmptyState(QWidget):
 
 
 def _disc(icon: str):
-    from PySide6.QtCore import QRectF
     from PySide6.QtGui import QColor, QPixmap
 
     shades = theme.palette()

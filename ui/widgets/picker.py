@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from console.i18n import N_
 from ui import theme
@@ -26,6 +26,9 @@ class Picker(QWidget):
         self._list.setUniformItemSizes(True)
         if height:
             self._list.setFixedHeight(height)
+        else:  # as high as what stands beside it
+            self._list.setMinimumHeight(96)
+            self._list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.XS)
@@ -56,6 +59,10 @@ class Picker(QWidget):
         """The ticked names."""
         items = (self._list.item(place) for place in range(self._list.count()))
         return tuple(i.data(Qt.ItemDataRole.UserRole) for i in items if i.checkState() == Qt.CheckState.Checked)
+
+    def offered(self) -> int:
+        """How many names there are."""
+        return self._list.count()
 
     def tick(self, names: Iterable[str]) -> None:
         """Tick exactly ``names``."""

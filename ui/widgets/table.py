@@ -37,7 +37,7 @@ class _Cell(QStyledItemDelegate):
         style = option.widget.style()
         style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, option.widget)
         painter.save()
-        area = option.rect.adjusted(8, 0, -8, 0)
+        area = option.rect.adjusted(8, 0, -8, -1)  # the rule below the row is not part of the cell
         icons.draw(painter, icons.TONE_ICONS[tone], colour, QRectF(area.left(), area.center().y() - 7, 15, 15))
         painter.setPen(colour)
         painter.setFont(option.font)
