@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from console.errors import Cancelled, DeniedError, SealiftError
 from console.events import EventBus
 from console.settings import Settings
-from console.site.accounts import AccountService, Actor, os_user
+from console.site.accounts import LOGIN_NEEDED, AccountService, Actor, os_user
+from console.site.session import LOCKED, PASSWORD_AGAIN, Session
 from console.site.site import SiteService
 from console.store.database import Store
 from console.units import utc_now
@@ -38,7 +39,7 @@ class Engine:
 
     Attributes:
         workspace: its folder. store: its database. events: what happens. jobs: what runs.
-        actor: who acts.
+        session: who acts, and whether they have to prove it again.
     """
 
     def __init__(self, workspace: Path, lock: WorkspaceLock, actor: Actor | None):
@@ -48,9 +49,8 @@ class Engine:
         self.settings = Settings(self.store)
         self.site = SiteService(self)
         self.accounts = AccountService(self)
-        self.actor = actor or os_user()
-        self._authenticated = actor is not None
-        self._closers: list[str] = []
+        self.session = Session(actor or os_user(), actor is not None)
+        self._lock_told = False
 
     @classmethod
     def open(cls, workspace: Path, *, actor: Actor | None = None) -> Engine:
@@ -82,46 +82,107 @@ class Engine:
         self.store.close()
         self._lock.release()
 
+    @property
+    def actor(self) -> Actor:
+        """Who acts."""
+        return self.session.actor
+
     def login(self, name: str, password: Any) -> Actor:
-        """Act as an account from now on.
+        """Act as an account from now on; for the one who is logged in, the end of a lock.
 
         Raises:
             DeniedError: ``account.login-refused``, ``account.locked``.
         """
-        self.actor, self._authenticated = self.accounts.authenticate(name, password), True
-        return self.actor
+        again = self.session.locked and self.session.actor.id == name
+        actor = self.accounts.authenticate(name, password, event="auth.unlock" if again else "auth.login")
+        self.session.begin(actor)
+        self._lock_told = False
+        return actor
+
+    def prove(self, password: Any) -> None:
+        """The one who is logged in enters the password again: for what asks for it each time, and to end a lock.
+
+        Raises:
+            DeniedError: ``account.login-needed``, ``account.login-refused``, ``account.locked``.
+        """
+        if not self.session.authenticated:
+            raise LOGIN_NEEDED()
+        self.login(self.session.actor.id, password)
+
+    def logout(self) -> None:
+        """Nobody is logged in any more."""
+        if self.session.authenticated:
+            self.audit.append("auth.logout", obj={"kind": "account", "id": self.actor.id, "digest": None})
+            self.session.end(os_user())
+
+    def lock(self) -> None:
+        """Lock the session until the password is entered."""
+        if self.session.authenticated:
+            self.session.lock()
+            self._tell_of_lock()
 
     def require(self, *roles: str) -> None:
         """Let only these roles pass. In a site without accounts the user of the operating system holds every role.
 
+        A lock lets nothing new pass; jobs that are under way go on to their end.
+
         Raises:
-            DeniedError: ``account.login-needed``, ``account.not-permitted``; the refusal is recorded.
+            DeniedError: ``account.login-needed``, ``account.not-permitted``, ``account.session-locked``; the refusal is
+                recorded.
         """
         try:
-            self.accounts.check(self.actor, self._authenticated, roles)
+            if self.session.locked and not self._jobs_under_way():
+                self._tell_of_lock()
+                raise LOCKED(actor=self.actor.id)
+            self.accounts.check(self.actor, self.session.authenticated, roles)
         except DeniedError as refusal:
-            self.audit.append(
-                "auth.refused", outcome="denied", obj={"kind": "role", "id": ",".join(roles), "digest": None}, reason=refusal.code
-            )
+            self._refused("role", ",".join(roles), refusal)
             raise
 
+    def require_proof(self) -> None:
+        """Let pass only who entered the password just now: for approvals, trust changes, exports and the use of secrets.
+
+        Raises:
+            DeniedError: ``account.password-again``; the refusal is recorded.
+        """
+        if not self.session.proved and not self._jobs_under_way():
+            refusal = PASSWORD_AGAIN(actor=self.actor.id)
+            self._refused("account", self.actor.id, refusal)
+            raise refusal
+
+    def _refused(self, kind: str, what: str, refusal: SealiftError) -> None:
+        self.audit.append("auth.refused", outcome="denied", obj={"kind": kind, "id": what, "digest": None}, reason=refusal.code)
+
+    def _tell_of_lock(self) -> None:
+        if not self._lock_told:
+            self._lock_told = True
+            self.audit.append("auth.lock", obj={"kind": "account", "id": self.actor.id, "digest": None}, detail={"session": True})
+
+    def _jobs_under_way(self) -> bool:
+        return "jobs" in self.__dict__ and bool(self.jobs.active())
+
     @contextlib.contextmanager
-    def act(self, event: str, obj: dict[str, Any], detail: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    def act(self, event: str, obj: dict[str, Any], detail: dict[str, Any] | None = None, *, approvers: tuple[str, ...] = (),
+            corr: str | None = None) -> Iterator[dict[str, Any]]:
         """Record an action before it starts and its outcome when it ends; the two records share ``corr``.
+
+        Args:
+            approvers: who said yes to it. corr: the tie to the request that they answered; a fresh one when None.
 
         Yields:
             A dict for what the outcome's record is to tell besides.
         """
-        corr = self.audit.new_corr()
-        self.audit.append(event, outcome="success", obj=obj, detail={"stage": "start"} | (detail or {}), corr=corr)
+        corr = corr or self.audit.new_corr()
+        tie: dict[str, Any] = {"corr": corr, "approvers": approvers}
+        self.audit.append(event, outcome="success", obj=obj, detail={"stage": "start"} | (detail or {}), **tie)
         told: dict[str, Any] = {}
         try:
             yield told
         except BaseException as problem:
             outcome, reason = _outcome(problem)
-            self.audit.append(event, outcome=outcome, obj=obj, detail={"stage": "end"} | told, reason=reason, corr=corr)
+            self.audit.append(event, outcome=outcome, obj=obj, detail={"stage": "end"} | told, reason=reason, **tie)
             raise
-        self.audit.append(event, outcome="success", obj=obj, detail={"stage": "end"} | told, corr=corr)
+        self.audit.append(event, outcome="success", obj=obj, detail={"stage": "end"} | told, **tie)
 
     def report_crash(self, problem: BaseException) -> Path:
         """Write a crash report into the workspace; what a person sends on is a file, not a screen."""

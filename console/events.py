@@ -43,12 +43,13 @@ class Phase(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """``done`` of ``total`` ``unit`` ("bytes", "servers", …); ``total`` None when not known."""
+    """``done`` of ``total`` ``unit`` ("bytes", "servers", …); ``total`` None when not known. ``left_s`` where it was measured."""
 
     done: int
     total: int | None
     unit: str
     server: str | None = None
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)

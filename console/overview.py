@@ -105,6 +105,11 @@ def _deploy(engine: Any) -> Stage:
 
 
 def _proof(engine: Any) -> Stage:
+    standing = engine.audit.standing()
+    if "damaged" in standing["warnings"]:
+        return Stage("proof", "attention", N_("The audit log is damaged; nothing new is started."), need="export")
+    if {"quota-warn", "quota-stop"} & set(standing["warnings"]):
+        return Stage("proof", "attention", N_("The audit log fills {percent} % of its quota."), {"percent": standing["percent"]}, "export")
     exported = engine.audit.list(limit=1, event="audit.export")
     if not exported:
         return Stage("proof", "open", N_("The record was not exported yet."), need="export")
@@ -112,4 +117,7 @@ def _proof(engine: Any) -> Stage:
     if later and later[0]["seq"] > exported[0]["seq"]:
         return Stage("proof", "attention", N_("Something was deployed after the last export of the record."),
                      need="export")
+    if "export-due" in standing["warnings"]:
+        return Stage("proof", "attention", N_("The record was last exported {days} days ago."),
+                     {"days": standing["days_without_export"]}, "export")
     return Stage("proof", "done", N_("The record was exported."))

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from console import units
-from console.errors import InputError, code
+from console.errors import UsageError, code
 from console.i18n import N_
 from console.store.database import Store
 
-UNKNOWN = code("settings.unknown", InputError, N_("There is no setting {key}."), N_("`sealift settings list` names all settings."))
+UNKNOWN = code("settings.unknown", UsageError, N_("There is no setting {key}."), N_("`sealift settings list` names all settings."))
 BAD_VALUE = code(
     "settings.bad-value",
-    InputError,
+    UsageError,
     N_("{value} is not a value for {key}: {reason}."),
     N_("`sealift settings list` explains each setting."),
 )
@@ -51,6 +51,16 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _size_from(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = units.parse_size(text)
+        if value < low:
+            raise ValueError(f"at least {units.size(low)}")
+        return value
+
+    return parse
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting. ``parse`` makes the value of its text or raises ValueError saying what is wanted."""
@@ -65,11 +75,17 @@ DECLARED = {
     s.key: s
     for s in (
         Setting("audit.head-copy", str, "", N_("Folder, best on another disk, that gets a copy of each signed head of the audit log.")),
+        Setting("audit.head-servers", _truth, True, N_("Whether servers keep a copy of each signed head after a deployment on them.")),
+        Setting("audit.quota-bytes", _size_from(1 << 20), 4 << 30,
+                N_("Size of the audit log at which new actions stop (95 %); from 75 % on it is said in good time.")),
+        Setting("audit.key-days", _whole(0, 3650), 90, N_("Days after which the key that signs the log is replaced; 0 for never.")),
         Setting("push.limit-bytes-per-s", units.parse_size, 0, N_("Most bytes a second that all pushes together send; 0 for no limit.")),
         Setting("push.relay", _choice("auto", "off"), "auto", N_("Whether servers may hand a push on to each other.")),
         Setting("push.degree", _choice("received", "stored", "media"), "stored", N_("The least verification that a push must reach.")),
         Setting("window.theme", _choice("system", "light", "dark"), "system", N_("Colours of the window.")),
         Setting("window.language", _choice("system", "en", "zh_CN"), "system", N_("Language of the window.")),
+        Setting("servers.keyring", _truth, False, N_("Whether secrets of servers may be kept in this system's keyring.")),
+        Setting("servers.host-authorities", str, "", N_("Host certificate authorities, one a line as in a known_hosts file: patterns, type, key.")),
         Setting("inventory.threads", _whole(1, 64), 16, N_("Servers that are asked at the same time.")),
     )
 }

@@ -16,6 +16,7 @@ from ui import crash, icons, theme
 from ui.bridge import Bridge, Question
 from ui.desk import Desk
 from ui.preferences import Preferences
+from ui.rubbish import Rubbish
 from ui.widgets.basic import window_icon
 from ui.widgets.dialogs import ErrorDialog, SecretDialog
 from ui.window import MainWindow, NoticeDialog
@@ -41,6 +42,7 @@ class Application:
         self.window = MainWindow(self.desk, preferences.theme)
         self.window.restyled.connect(self._restyled)
         self.bridge.asked.connect(self._asked)
+        self._rubbish = Rubbish(self.bridge)
         engine.servers.credentials.ask = self._ask_secret
         self._translator: QTranslator | None = None
         self._qt_language()
@@ -48,6 +50,7 @@ class Application:
     def close(self) -> None:
         """Take everything down but the engine; no thread of ours is left afterwards."""
         self.engine.servers.credentials.ask = None
+        self._rubbish.stop()
         self.bridge.close()
         crash.uninstall()
         self.window.close()

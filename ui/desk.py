@@ -7,8 +7,9 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from console.errors import shown
+from console.errors import DeniedError, shown
 from console.i18n import tr
+from console.site.session import LOCKED, PASSWORD_AGAIN
 from ui.bridge import Bridge
 from ui.models.jobs import OVER
 
@@ -25,10 +26,12 @@ class Desk(QObject):
     Signals:
         go: the id of a screen to show.
         problem: an error to show, as an exception or an error dict.
+        prove: the password is wanted once more; what to do again after it, a function without arguments.
     """
 
     go = Signal(str)
     problem = Signal(object)
+    prove = Signal(object)
 
     def __init__(self, engine: Any, bridge: Bridge, lang: str = "en", parent: QObject | None = None):
         super().__init__(parent)
@@ -45,8 +48,19 @@ class Desk(QObject):
 
     def read(self, owner: QObject, work: Callable[[], Any], done: Callable[[Any], None] | None = None,
              failed: Callable[[Exception], None] | None = None) -> None:
-        """Ask the engine off the GUI thread; an error without ``failed`` is shown to the operator."""
-        self.bridge.read(owner, work, done, failed or self.problem.emit)
+        """Ask the engine off the GUI thread; an error without ``failed`` is shown to the operator.
+
+        Where the engine wants the password once more, it is asked for, and then ``work`` is done again.
+        """
+        refused = failed or self.problem.emit
+
+        def over(error: Exception) -> None:
+            if isinstance(error, DeniedError) and error.code in (PASSWORD_AGAIN.code, LOCKED.code):
+                self.prove.emit(lambda: self.bridge.read(owner, work, done, refused))
+            else:
+                refused(error)
+
+        self.bridge.read(owner, work, done, over)
 
     def run(self, owner: QObject, spec: Any, started: Callable[[str], None] | None = None,
             ended: Callable[[Any], None] | None = None, failed: Callable[[Exception], None] | None = None) -> None:

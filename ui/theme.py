@@ -233,6 +233,9 @@ QPushButton[role="choice"]:focus { border: 2px solid $accent; padding: 4px 11px;
 QPushButton[role="segment"] { border-radius: 0; border-color: $border_strong; margin: 0 -1px 0 0; }
 QPushButton[role="segment"]:checked { background: $accent_soft; color: $accent; border: 1px solid $accent;
     font-weight: bold; }
+QPushButton[role="chip"] { border: 1px solid $border; border-radius: 14px; padding: 0 9px; min-height: 26px; }
+QPushButton[role="chip"]:checked { background: $accent_soft; border: 1px solid $accent; color: $accent; }
+QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 0 8px; min-height: 24px; }
 
 QLineEdit, QComboBox, QSpinBox, QPlainTextEdit, QTextEdit { background: $surface; color: $text;
     border: 1px solid $border_strong; border-radius: 6px; padding: 0 8px; min-height: 30px;

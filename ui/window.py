@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, QTimer, Signal
+from PySide6.QtCore import QEvent, QSize, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QApplication,
@@ -45,6 +45,9 @@ SCREENS = (
 
 RAIL_WIDTH = 204
 
+IDLE_MS = 10_000
+"""How often it is looked whether the session has locked itself."""
+
 AHEAD_MS = 120
 """Between two screens that are built ahead of the first click on them; long enough for whoever is clicking now."""
 
@@ -61,7 +64,7 @@ class MainWindow(QMainWindow):
         self.screens: dict[str, Screen] = {}
         self.manual: QWidget | None = None
         self._site_line: dict[str, str] = {}
-        self._seen = self._asked_who = self._warm = self._between = False
+        self._seen = self._asked_who = self._warm = self._between = self._locked = False
         self._going = ""
         self._ahead = QTimer(self, interval=AHEAD_MS)
         self._ahead.timeout.connect(self._build_one)
@@ -71,6 +74,11 @@ class MainWindow(QMainWindow):
         self.resize(1280, 820)
         desk.go.connect(self.show_screen)
         desk.problem.connect(self.show_problem)
+        desk.prove.connect(self._prove)
+        self._idle = QTimer(self, interval=IDLE_MS)
+        self._idle.timeout.connect(self._lock_when_idle)
+        self._idle.start()
+        QApplication.instance().installEventFilter(self)
         desk.bridge.changed.connect(self._news)
         desk.bridge.jobs_changed.connect(self._jobs_moved)
         desk.bridge.broke.connect(self.show_problem)
@@ -371,6 +379,25 @@ class MainWindow(QMainWindow):
         from ui.screens.signin import SignInDialog
 
         SignInDialog(self, self.desk, self._read_site).open()
+
+    def _prove(self, then: Any) -> None:
+        from ui.screens.signin import SignInDialog
+
+        SignInDialog(self, self.desk, then, again=True).open()
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        """Qt's; a key or a click is a sign that the person who is logged in is still there."""
+        if event.type() in (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress):
+            self.desk.engine.session.touch()
+        return super().eventFilter(watched, event)
+
+    def _lock_when_idle(self) -> None:
+        if not self.desk.engine.session.locked:
+            self._locked = False
+        elif not self._locked:
+            self._locked = True
+            self.desk.read(self, self.desk.engine.lock)
+            self._prove(self._read_site)
 
     # -- jobs and problems ----------------------------------------------------------------------------------------
 

@@ -16,18 +16,17 @@ from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean, shown, whole
 from console.i18n import N_
 
-_PAGES = """command -v npu-smi >/dev/null 2>&1 || exit 127
-for i in $(npu-smi info -l | sed -n 's/.*NPU ID *: *//p'); do for t in board ecc health; do
+_PAGES = """for i in $(npu-smi info -l | sed -n 's/.*NPU ID *: *//p'); do for t in board ecc health; do
 printf '@@ %s %s\\n' "$i" "$t"; npu-smi info -t "$t" -i "$i"; printf '\\n'; done; done; exit 0"""
 
-_NETWORK = """command -v hccn_tool >/dev/null 2>&1 || exit 127
-for i in $(npu-smi info -m 2>/dev/null | awk 'NR > 1 && $3 ~ /^[0-9]+$/ { print $3 }'); do
+_NETWORK = """for i in $(npu-smi info -m 2>/dev/null | awk 'NR > 1 && $3 ~ /^[0-9]+$/ { print $3 }'); do
 for t in ip link net_health tls; do printf '@@ %s %s\\n' "$i" "$t"; hccn_tool -i "$i" "-$t" -g; printf '\\n'; done; done
 exit 0"""
 
-_CANN = """for d in /usr/local/Ascend/ascend-toolkit/latest /usr/local/Ascend/cann /usr/local/Ascend/nnrt/latest; do
-for f in "$d/$(uname -m)-linux/ascend_toolkit_install.info" "$d/ascend_toolkit_install.info" \\
-"$d/$(uname -m)-linux/ascend_cann_install.info"; do cat "$f" 2>/dev/null && exit 0; done; done; exit 127"""
+_CANN = """m=$(uname -m)
+for d in /usr/local/Ascend/ascend-toolkit/latest /usr/local/Ascend/cann /usr/local/Ascend/nnrt/latest; do
+for f in "$d/$m-linux/ascend_toolkit_install.info" "$d/ascend_toolkit_install.info" \\
+"$d/$m-linux/ascend_cann_install.info"; do [ -r "$f" ] && cat "$f" 2>/dev/null && exit 0; done; done; exit 127"""
 
 _NODES = "ls -l /dev/davinci* /dev/devmm_svm /dev/hisi_hdc 2>/dev/null; exit 0"
 
@@ -197,12 +196,12 @@ FACTS = (
     Fact("ascend.devices", ("npu-smi", "info"), 30, parse_devices),
     Fact("ascend.map", ("npu-smi", "info", "-m"), 20, _map),
     Fact("ascend.topology", ("npu-smi", "info", "-t", "topo"), 30, _topology),
-    Fact("ascend.pages", ("sh", "-c", _PAGES), 90, parse_pages, tool="npu-smi"),
-    Fact("ascend.network", ("sh", "-c", _NETWORK), 90, parse_network, tool="hccn_tool"),
+    Fact("ascend.pages", ("sh", "-c", _PAGES), 90, parse_pages, needs="npu-smi"),
+    Fact("ascend.network", ("sh", "-c", _NETWORK), 90, parse_network, needs="hccn_tool"),
     file_fact("ascend.driver", f"{_ROOT}/driver/version.info", _versions(f"{_ROOT}/driver/version.info")),
     file_fact("ascend.firmware", f"{_ROOT}/firmware/version.info", _versions(f"{_ROOT}/firmware/version.info")),
-    Fact("ascend.cann", ("sh", "-c", _CANN), 5, _versions("ascend_toolkit_install.info"), tool="CANN"),
-    Fact("ascend.nodes", ("sh", "-c", _NODES), 5, _nodes, tool="/dev/davinci*"),
+    Fact("ascend.cann", ("sh", "-c", _CANN), 5, _versions("ascend_toolkit_install.info"), quick=True, tool="CANN"),
+    Fact("ascend.nodes", ("sh", "-c", _NODES), 5, _nodes, quick=True, tool="/dev/davinci*"),
 )
 
 VENDOR = Vendor("ascend", N_("Huawei Ascend"), 0x19E5, FACTS, _devices)

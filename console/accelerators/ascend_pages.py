@@ -286,3 +286,13 @@ def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
     if "toolkit" in path or "cann" in path.lower():
         return {"cann_version": version}
     return {"firmware_version" if is_firmware else "driver_version": version}
+
+
+def parse_tool_version(page: Page) -> dict[str, Any]:
+    """``npu-smi -v``."""
+    page.whole()
+    for _, line in page.numbered():
+        match = re.fullmatch(r"npu-smi(?: version)?\s*:?\s*v?([0-9][\w.\-]{0,40})", line.strip(), re.IGNORECASE)
+        if match:
+            return {"tool_version": match[1]}
+    page.empty()

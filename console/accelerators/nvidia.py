@@ -16,8 +16,7 @@ from console.facts.grammar import Page, clean, drop_none, number, shown, whole
 from console.i18n import N_
 
 # The lists of supported clocks are nine tenths of the log, and nobody asks for them.
-_QUERY = """command -v nvidia-smi >/dev/null 2>&1 || exit 127
-out=$(nvidia-smi -q -x 2>&1); code=$?
+_QUERY = """out=$(nvidia-smi -q -x 2>&1); code=$?
 printf '%s\\n' "$out" | sed '/<supported_clocks>/,/<\\/supported_clocks>/d'
 exit $code"""
 
@@ -192,7 +191,7 @@ def _fabric_manager(text: str) -> str | None:
 
 
 FACTS = (
-    Fact("nvidia.query", ("sh", "-c", _QUERY), 60, parse_query, tool="nvidia-smi"),
+    Fact("nvidia.query", ("sh", "-c", _QUERY), 60, parse_query, needs="nvidia-smi"),
     Fact("nvidia.topology", ("nvidia-smi", "topo", "-m"), 30, _topology),
     Fact("nvidia.nvlink", ("nvidia-smi", "nvlink", "--status"), 30, _nvlink),
     file_fact("nvidia.module", "/sys/module/nvidia/version", lambda text: clean(text).strip() or None),

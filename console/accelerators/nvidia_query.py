@@ -292,6 +292,8 @@ _GPU_FIELDS = {
     "uuid": ("uuid", "gpu_uuid"), "memory_total_mib": ("memory.total",), "memory_used_mib": ("memory.used",),
     "temperature_c": ("temperature.gpu",), "power_w": ("power.draw", "power.draw.average", "power.draw.instant")}
 
+_DRIVER = ("driver_version", "kmd_version")
+
 
 def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int, dict[str, tuple[str, str]]]]:
     """(line, {field: (value, unit of the heading)}) of each row.
@@ -327,10 +329,10 @@ def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str
     """``nvidia-smi --query-gpu=… --format=csv``."""
     devices, driver = [], None
     for order, (index, row) in enumerate(csv_rows(page, fields, header)):
-        if not any(name in row for names in _GPU_FIELDS.values() for name in names):
+        if not any(name in row for names in (*_GPU_FIELDS.values(), _DRIVER) for name in names):
             page.fail(index, "none of the known fields is there")
         devices.append(_csv_device(page, index, row, order))
-        driver = driver or shown(_first(row, ("driver_version", "kmd_version"))[0])
+        driver = driver or shown(_first(row, _DRIVER)[0])
     if not devices:
         page.fail(len(page.lines) - 1, "there is no row of a device")
     _last_field(page, fields, header)
@@ -435,7 +437,8 @@ def parse_nvlink(page: Page) -> dict[str, Any]:
             devices[-1]["nvlinks"].append(_speed(page, index, link[2].strip()))
         elif re.search(r"not supported|unsupported", line, re.IGNORECASE):
             unsupported = True
-        elif line.strip() and not re.match(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch", line):
+        elif line.strip() and not re.match(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch"
+                                           r"|Unable to determine the device handle for gpu [0-9A-Fa-f:.]{7,20}: ", line):
             page.fail(index, "this is not a line of the list of links")
     if not devices and not unsupported:
         page.empty()
@@ -467,3 +470,13 @@ def parse_version(page: Page) -> dict[str, Any]:
             "driver_version": said.get("driver version", said.get("kmd version")),
             "cuda_version": said.get("cuda version", said.get("cuda umd version")),
             "nvml_version": said.get("nvml version")}
+
+
+def parse_module_version(page: Page) -> dict[str, Any]:
+    """``/proc/driver/nvidia/version``."""
+    page.whole()
+    for _, line in page.numbered():
+        match = re.match(r"NVRM version:\s.{0,120}?\s([0-9]{2,4}(?:\.[0-9]{1,4}){1,3})\s", line + " ")
+        if match:
+            return {"driver_version": match[1]}
+    page.empty()

@@ -128,6 +128,8 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
                 driver = shown(value)
         if here:
             listed.append(here)
+    if not cards and driver:
+        return {"driver_version": driver}
     if not cards:
         page.empty()
     if listed[-1] != set(cards) and not any("End of" in title for title, _ in sections):
@@ -174,6 +176,41 @@ def parse_topology(page: Page) -> dict[str, Any]:
         page.empty()
     count = len(topology.get("devices") or topology.get("numa") or topology.get("numa_affinity") or ())
     return {"device_count": count, "topology": topology} | ({"warning": warning} if warning else {})
+
+
+_PAIR = re.compile(r"\(Topology\) (Weight|Hops|Link type) between DRM devices (\d{1,4}) and (\d{1,4})")
+_OWN = re.compile(r"\(Topology\) Numa (Node|Affinity)")
+
+
+def parse_topology_json(page: Page) -> dict[str, Any]:
+    """``rocm-smi --showtopo --json``: each pair of devices is named once, and holds both ways."""
+    value = strict_json(page.text, page)
+    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+        page.fail(0, "the JSON is not an object of objects")
+    pairs: dict[str, dict[tuple[int, int], Any]] = {}
+    own: dict[str, dict[str, str]] = {}
+    cards: set[int] = set()
+    for key, entry in value.items():
+        match = _CARD.fullmatch(key)
+        cards |= {int(match[1])} if match else set()
+        for name, said in entry.items():
+            pair, numa = _PAIR.fullmatch(name), _OWN.fullmatch(name)
+            if pair:
+                kind = _MATRICES[f"{pair[1].lower()} between"]
+                pairs.setdefault(kind, {})[int(pair[2]), int(pair[3])] = said if kind == "links" else _checked(page, str(said), name)
+            elif numa and match:
+                own.setdefault("numa" if numa[1] == "Node" else "numa_affinity", {})[f"GPU{match[1]}"] = str(said)
+    cards |= {place for found in pairs.values() for pair in found for place in pair}
+    if not pairs and not own:
+        page.empty()
+    names = sorted(cards)
+    topology: dict[str, Any] = {"devices": [f"GPU{n}" for n in names]} if pairs else {}
+    for kind, found in pairs.items():
+        if not all((a, b) in found or (b, a) in found for a in names for b in names if a < b):
+            page.fail(0, f"pairs of devices are missing in the {kind}")
+        topology[kind] = {f"GPU{a}": {f"GPU{b}": found.get((a, b), found.get((b, a), "0" if kind == "links" else 0)) for b in names}
+                          for a in names}  # fmt: skip
+    return {"device_count": len(names), "topology": topology | own}
 
 
 def _numa(page: Page, line: str, topology: dict[str, Any]) -> None:

@@ -25,6 +25,12 @@ class Head:
         """The note's text, with its final newline."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
+    @property
+    def short_code(self) -> str:
+        """What a person compares on paper or aloud: five groups of four hex digits over the head's text."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        return " ".join(digest[i : i + 4] for i in range(0, 20, 4))
+
 
 def key_number(origin: str, key: PublicKey) -> bytes:
     """The four bytes that name a key in a signature line."""

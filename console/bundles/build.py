@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from console.bundles import chunking, describe, layout, manifest, screening, spec
+from console.bundles import chunking, describe, layout, manifest, sbom, screening, spec, volumes
 from console.bundles.manifest import FileEntry
-from console.errors import InputError, VerdictError, WorldError, code
+from console.bundles.parity import Group
+from console.bundles.writing import CHANGED, UNWRITABLE, Origins, Source, Swap, Writer, put
+from console.errors import VerdictError, code
 from console.i18n import N_
 from console.jobs.job import Context
 from console.trust import dsse, oms, root
@@ -24,16 +23,6 @@ from console.units import utc_now
 
 REFUSED = code("bundle.content-refused", VerdictError, N_("{path} may not go into a bundle: {reason}."),
                N_("{remedy}"))
-NO_SPACE = code("bundle.no-space", WorldError, N_("{place} has {free} free, and the bundle needs {needed}."),
-                N_("Free space there, give another place, or split the bundle with --volume-size."))
-UNWRITABLE = code("bundle.unwritable", WorldError, N_("The bundle cannot be written to {place}: {reason}."),
-                  N_("Check the drive, its rights and its free space, then build again."), retryable=True)
-TOO_SMALL = code("bundle.volume-too-small", InputError, N_("Volumes of {size} are too small for this bundle."),
-                 N_("Give at least {needed}."))
-CHANGED = code("bundle.source-changed", WorldError, N_("{path} changed while it was being read."),
-               N_("Build again when nothing writes to the source any more."), retryable=True)
-NOT_WRITTEN = code("bundle.reread-failed", WorldError, N_("What was written to {place} reads back differently."),
-                   N_("The drive is faulty. Use another one."))
 AGAIN = N_("Download the model again and compare its files with the publisher's.")
 CONVERT = N_("Convert the weights to safetensors on the connected side, or leave the file out of the model component.")
 SIGNING = ("ecdsa-p384", "ecdsa-p256")
@@ -51,6 +40,7 @@ class Built:
     bytes: int
     objects: int
     warnings: tuple[str, ...] = field(default=())
+    parity_bytes: int = 0
 
 
 @dataclass
@@ -59,12 +49,19 @@ class _Read:
     tensors: list
 
 
-def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], volume_size: int | None = None,
-          roots: Sequence[bytes] = ()) -> Built:
+def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Sequence[PrivateKey], volume_size: int | None = None,
+          roots: Sequence[bytes] = (), *, parity: str | int | None = None, swap: Swap | None = None) -> Built:
     """Write the bundle that ``spec_path`` describes below ``out``.
 
-    ``roots`` is the chain of trust roots that it carries, oldest first. With ``volume_size`` it is split over ``out/vol-1``, ``out/vol-2`` …, each a complete volume. The source is only read.
-    A cancel or an error leaves no SEALED, so nothing half-written is taken for a bundle.
+    The source is only read. A cancel or an error leaves no SEALED, so nothing half-written is taken for a bundle; a build that
+    is started again goes on with what was written.
+
+    Args:
+        out: a folder or drive, or several drives, which then take what each has room for.
+        volume_size: split over ``out/vol-1``, ``out/vol-2`` … of so many bytes, each a complete volume.
+        roots: the chain of trust roots that it carries, oldest first.
+        parity: repair data: ``volume`` for a drive of it, or a number N for one object to every N; else as described.
+        swap: the volumes go to ``out`` one after the other, and this is called between them until the next drive is there.
 
     Raises:
         InputError: the description or a source file. VerdictError: content that is refused, all findings in ``details``.
@@ -74,11 +71,91 @@ def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], 
         if key.public.alg not in SIGNING:
             raise oms.WRONG_KEY(alg=key.public.alg)
     asked = spec.read(Path(spec_path))
+    places = _places(out)
+    wanted = volumes.read_parity(parity if parity is not None else asked.parity)
     ctx.phase(N_("Screen"))
     _refuse_bad_paths(asked)
     warnings = _screen(asked)
     ctx.phase(N_("Hash"))
     reads = _read_all(ctx, asked)
+    _check_origin(asked, reads)
+    installed = {part.id: _installed(part) for part in asked.parts}
+    asked, bill = _with_bill(asked, reads, installed)
+    entries = [r.entry for r in reads.values()]
+    signatures = {f"{layout.OMS}/{p.id}.oms.sig": _oms(p, reads, keys[0]) for p in asked.parts if p.type == "model"}
+    carried = _roots(roots)
+    sources: dict[str, Source] = {path: file for part in asked.parts for path, file in part.files} | bill
+    origins = Origins(sorted(entries, key=_small_first), sources)
+    apart = signatures | {f"{layout.TRUST}/root.{version}.dsse.json": raw for version, raw in carried.items()}
+
+    def stated(index_raw: bytes) -> bytes:
+        return _payload(asked, index_raw, reads, installed, signatures, len(carried) and max(carried))
+
+    index_raw = manifest.make_index(entries)
+    fixed = _fixed_bytes(index_raw, stated, apart, wanted, len(origins.sizes))
+    planned = volumes.plan(origins.sizes, fixed, places, volume_size, wanted, swap=swap is not None)
+    if planned.groups:
+        planned, groups = _with_parity(ctx, planned, origins)
+        index_raw = manifest.make_index(entries, groups)
+    payload = stated(index_raw)
+    # What is written is held to the rules that the reading side holds it to.
+    manifest.read_index(index_raw)
+    manifest.read_statement(payload)
+    small = {layout.RELEASE: dsse.seal(layout.PAYLOAD_TYPE, payload, keys), layout.INDEX: index_raw, **apart}
+    folders = Writer(ctx, manifest.bundle_id(index_raw), asked.title, planned, origins, small, swap).run(places[0] if swap else None)
+    return Built(manifest.bundle_id(index_raw), hashlib.sha256(payload).hexdigest(), tuple(folders), len(reads),
+                 sum(e.size for e in entries), len(origins.sizes), tuple(warnings), planned.parity_bytes)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a build would write, found without hashing: chunks that are equal are not known yet, so it is the most.
+
+    ``volumes`` are (place, bytes of objects, whether it holds repair data alone).
+    """
+
+    title: str
+    files: int
+    bytes: int
+    volumes: tuple[tuple[Path, int, bool], ...]
+    parity_bytes: int
+
+
+def preview(spec_path: Path, out: Path | Sequence[Path], volume_size: int | None = None, *, parity: str | int | None = None,
+            swap: bool = False) -> Preview:
+    """How many drives a bundle would take, and what its repair data would cost. Writes nothing, hashes nothing.
+
+    Raises:
+        InputError, VerdictError: as :func:`build`, as far as it can be seen without hashing. WorldError: ``bundle.drives-too-few``.
+    """
+    asked = spec.read(Path(spec_path))
+    _refuse_bad_paths(asked)
+    sizes: dict[str, int] = {}
+    total = 0
+    for path, file in sorted((f for part in asked.parts for f in part.files), key=lambda f: (f[1].stat().st_size > 1 << 20, f[0])):
+        size = file.stat().st_size
+        total += size
+        with open(file, "rb", buffering=0) as source:
+            sizes |= {f"{path}#{n}": length for n, length in enumerate(chunking.plan(source, size, path)[0])}
+    names = sum(len(path.encode()) + 200 for part in asked.parts for path, _ in part.files)
+    fixed = names + len(sizes) * 300 + (80 << 10)
+    planned = volumes.plan(sizes, fixed, _places(out), volume_size, volumes.read_parity(parity if parity is not None else asked.parity),
+                           swap=swap)
+    return Preview(asked.title, sum(len(part.files) for part in asked.parts), total,
+                   tuple((v.place, planned.bytes_of(v), v.repair) for v in planned.volumes), planned.parity_bytes)
+
+
+def _places(out: Path | Sequence[Path]) -> list[Path]:
+    return [Path(out)] if isinstance(out, str | os.PathLike) else [Path(place) for place in out]
+
+
+def _small_first(entry: FileEntry) -> tuple[bool, str]:
+    """Small files on the first drive, then the large ones in order, so that few span a change of drives."""
+    return entry.size > 1 << 20, entry.path
+
+
+def _check_origin(asked: spec.Spec, reads: dict[str, _Read]) -> None:
+    """The shards against their index, and every file against the digest that its publisher names."""
     tensors = {path: r.tensors for path, r in reads.items() if r.tensors}
     for part in asked.parts:
         if part.type == "model":
@@ -87,20 +164,47 @@ def build(ctx: Context, spec_path: Path, out: Path, keys: Sequence[PrivateKey], 
         for path, digest in part.upstream.items():
             if reads[path].entry.sha256 != digest:
                 raise REFUSED(path=path, reason=N_("it is not the file that its publisher names"), remedy=AGAIN)
-    index_raw = manifest.make_index([r.entry for r in reads.values()])
-    signatures = {f"{layout.OMS}/{p.id}.oms.sig": _oms(p, reads, keys[0]) for p in asked.parts if p.type == "model"}
-    carried = _roots(roots)
-    payload = _payload(asked, index_raw, reads, tensors, signatures, len(carried) and max(carried))
-    # What is written is held to the rules that the reading side holds it to.
-    manifest.read_index(index_raw)
-    manifest.read_statement(payload)
-    envelope = dsse.seal(layout.PAYLOAD_TYPE, payload, keys)
-    ctx.phase(N_("Write"))
-    apart = signatures | {f"{layout.TRUST}/root.{version}.dsse.json": raw for version, raw in carried.items()}
-    folders = _write(ctx, asked, reads, index_raw, envelope, apart, out, volume_size)
-    objects = {d for r in reads.values() for d, _ in r.entry.chunks}
-    return Built(manifest.bundle_id(index_raw), hashlib.sha256(payload).hexdigest(), tuple(folders), len(reads),
-                 sum(r.entry.size for r in reads.values()), len(objects), tuple(warnings))
+
+
+def _installed(part: spec.Part) -> int:
+    return part.installed_bytes if isinstance(part.installed_bytes, int) else describe.installed_bytes(part.files)
+
+
+def _with_bill(asked: spec.Spec, reads: dict[str, _Read], installed: dict[str, int]) -> tuple[spec.Spec, dict[str, Source]]:
+    """The description with the bill of materials as one more component, and that one's bytes."""
+    taken = {part.id for part in asked.parts} | {layout.fold(part.path).split("/")[0] for part in asked.parts}
+    name = next(n for n in (sbom.COMPONENT, *(f"{sbom.COMPONENT}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    raw = sbom.make(asked, {path: r.entry for path, r in reads.items()}, installed)
+    digest, path = hashlib.sha256(raw).hexdigest(), f"{name}/{sbom.FILE}"
+    chunks = [(hashlib.sha256(raw[at : at + layout.CHUNK_MAX]).hexdigest(), len(raw[at : at + layout.CHUNK_MAX]))
+              for at in range(0, len(raw), layout.CHUNK_MAX)]
+    reads[path] = _Read(FileEntry(path, len(raw), digest, name, False, tuple(chunks)), [])
+    installed[name] = len(raw)
+    part = spec.Part(name, "docs", "1", name, "other", "", {}, ())
+    return replace(asked, parts=(*asked.parts, part)), {path: raw}
+
+
+def _fixed_bytes(index_raw: bytes, stated: Callable[[bytes], bytes], apart: dict[str, bytes], wanted: volumes.Parity, objects: int) -> int:
+    """About what the small files of every volume take; repair data makes the index longer by a digest for each object."""
+    more = 0 if wanted is None else objects * 170
+    return len(index_raw) + more + 2 * len(stated(index_raw)) + sum(map(len, apart.values())) + (64 << 10)
+
+
+def _with_parity(ctx: Context, planned: volumes.Plan, origins: Origins) -> tuple[volumes.Plan, list[Group]]:
+    """The plan with its parity objects under their digests; their bytes are worked out again when they are written."""
+    ctx.phase(N_("Work out the repair data"))
+    ctx.note(N_("The repair data takes {size}, besides {data} of contents."), size=shown_size(planned.parity_bytes),
+             data=shown_size(sum(origins.sizes.values())))
+    digests: dict[str, str] = {}
+    groups, done = [], 0
+    for name, members in planned.groups.items():
+        ctx.checkpoint()
+        digests[name] = hashlib.sha256(origins.xor_of(members)).hexdigest()
+        groups.append(Group((digests[name], planned.sizes[name]), tuple(members)))
+        origins.groups[digests[name]] = members
+        done += planned.sizes[name]
+        ctx.progress(done, planned.parity_bytes, "bytes")
+    return planned.renamed(digests), groups
 
 
 def _roots(chain: Sequence[bytes]) -> dict[int, bytes]:
@@ -164,7 +268,8 @@ def _read(ctx: Context, component: str, path: str, file: Path) -> _Read:
         sizes, tensors, _ = chunking.plan(source, before.st_size, path)
         source.seek(0)
         whole, chunks = hashlib.sha256(), []
-        buffer = memoryview(bytearray(1 << 20))
+        buffer = memoryview(bytearray(min(1 << 20, before.st_size)))
+        alone = len(sizes) == 1  # then the chunk's digest is the file's
         for length in sizes:
             ctx.checkpoint()
             digest, left = hashlib.sha256(), length
@@ -173,13 +278,14 @@ def _read(ctx: Context, component: str, path: str, file: Path) -> _Read:
                 if not count:
                     raise CHANGED(path=str(file))
                 digest.update(buffer[:count])
-                whole.update(buffer[:count])
+                if not alone:
+                    whole.update(buffer[:count])
                 left -= count
             chunks.append((digest.hexdigest(), length))
     after = file.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise CHANGED(path=str(file))
-    entry = FileEntry(path, before.st_size, whole.hexdigest(), component, bool(before.st_mode & 0o100), tuple(chunks))
+    entry = FileEntry(path, before.st_size, chunks[0][0] if alone else whole.hexdigest(), component, bool(before.st_mode & 0o100), tuple(chunks))
     return _Read(entry, tensors)
 
 
@@ -188,17 +294,16 @@ def _oms(part: spec.Part, reads: dict[str, _Read], key: PrivateKey) -> bytes:
     return oms.sign(part.path.rsplit("/", 1)[-1], inside, key)
 
 
-def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], tensors: dict, signatures: dict[str, bytes],
+def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], installed: dict[str, int], signatures: dict[str, bytes],
              root_version: int) -> bytes:
     objects = {d for r in reads.values() for d, _ in r.entry.chunks}
     components = []
     for part in asked.parts:
         name = f"{layout.OMS}/{part.id}.oms.sig"
-        told = part.installed_bytes if isinstance(part.installed_bytes, int) else describe.installed_bytes(part.files)
         components.append({
             "id": part.id, "type": part.type, "version": part.version, "path": part.path, "format": part.format,
-            "installed_bytes": told,
-            "summary": describe.summary(part.files, {p: tensors[p] for p, _ in part.files if p in tensors})
+            "installed_bytes": installed[part.id],
+            "summary": describe.summary(part.files, {p: reads[p].tensors for p, _ in part.files if reads[p].tensors})
             if part.type == "model" else {},
             "oms": name if name in signatures else None,
             "oms_sha256": hashlib.sha256(signatures[name]).hexdigest() if name in signatures else None,
@@ -231,124 +336,7 @@ def cosign(places: Sequence[Path], keys: Sequence[PrivateKey]) -> list[Path]:
     sealed = dsse.cosign(seen.envelope_raw, layout.PAYLOAD_TYPE, keys)
     for volume in seen.media.volumes:
         try:
-            _put(volume.folder / layout.RELEASE, sealed)
+            put(volume.folder / layout.RELEASE, sealed)
         except OSError as problem:
             raise UNWRITABLE(place=str(volume.folder), reason=problem.strerror or "?") from None
     return [v.folder for v in seen.media.volumes]
-
-
-# Writing -------------------------------------------------------------------------------------------------------------
-
-
-def _volumes(reads: dict[str, _Read], fixed_bytes: int, out: Path, volume_size: int | None) -> list[tuple[Path, list[str]]]:
-    """Which chunks go onto which volume: each on exactly one, files in order so that few span a swap."""
-    sizes: dict[str, int] = {}
-    for read in sorted(reads.values(), key=lambda r: (r.entry.size > 1 << 20, r.entry.path)):
-        for digest, length in read.entry.chunks:
-            sizes.setdefault(digest, length)
-    if volume_size is None:
-        return [(out, list(sizes))]
-    usable = int(volume_size * 0.98) - fixed_bytes
-    largest = max(sizes.values(), default=0)
-    if usable < largest + 4096:
-        raise TOO_SMALL(size=shown_size(volume_size), needed=shown_size(int((fixed_bytes + largest + 8192) / 0.98)))
-    volumes: list[tuple[Path, list[str]]] = []
-    held = usable + 1
-    for digest, length in sizes.items():
-        # Drives store in clusters; 4 KiB is the usual one.
-        cost = (length + 4095) // 4096 * 4096
-        if held + cost > usable:
-            volumes.append((out / f"vol-{len(volumes) + 1}", []))
-            held = 0
-        volumes[-1][1].append(digest)
-        held += cost
-    return volumes or [(out / "vol-1", [])]
-
-
-def _write(ctx: Context, asked: spec.Spec, reads: dict[str, _Read], index_raw: bytes, envelope: bytes, signatures: dict[str, bytes],
-           out: Path, volume_size: int | None) -> list[Path]:
-    identity = manifest.bundle_id(index_raw)
-    fixed = len(index_raw) + len(envelope) + sum(map(len, signatures.values())) + (64 << 10)
-    volumes = _volumes(reads, fixed, out, volume_size)
-    where = {path: file for part in asked.parts for path, file in part.files}
-    spans = _spans(reads, where)
-    total = sum(length for _, _, length in spans.values()) * 2
-    done = [0]
-    folders = []
-    for number, (place, digests) in enumerate(volumes, 1):
-        folder = place / layout.BUNDLES / identity
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lacking = [d for d in digests if not layout.object_path(folder, d).is_file()]
-            _check_space(place, sum(spans[d][2] for d in lacking) + fixed)
-            with contextlib.suppress(FileNotFoundError):
-                (folder / layout.SEALED).unlink()
-            _write_objects(ctx, folder, digests, spans, done, total)
-            small = {layout.RELEASE: envelope, layout.INDEX: index_raw, **signatures, layout.VOLUME: json.dumps(
-                {"v": 1, "bundle_id": identity, "number": number, "of": len(volumes), "label": asked.title[:40],
-                 "objects": len(digests), "bytes": sum(spans[d][2] for d in digests)}).encode()}
-            for name, data in small.items():
-                _put(folder / name, data)
-            _reread(ctx, folder, digests, done, total)
-            _put(folder / layout.SEALED, b"")
-        except OSError as problem:
-            raise UNWRITABLE(place=str(place), reason=problem.strerror or str(problem)) from None
-        folders.append(folder)
-    return folders
-
-
-def _spans(reads: dict[str, _Read], where: dict[str, Path]) -> dict[str, tuple[Path, int, int]]:
-    spans: dict[str, tuple[Path, int, int]] = {}
-    for path, read in reads.items():
-        offset = 0
-        for digest, length in read.entry.chunks:
-            spans.setdefault(digest, (where[path], offset, length))
-            offset += length
-    return spans
-
-
-def _check_space(place: Path, needed: int) -> None:
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise NO_SPACE(place=str(place), free=shown_size(free), needed=shown_size(needed))
-
-
-def _write_objects(ctx: Context, folder: Path, digests: list[str], spans: dict, done: list[int], total: int) -> None:
-    for digest in digests:
-        file, offset, length = spans[digest]
-        target = layout.object_path(folder, digest)
-        if not (target.is_file() and target.stat().st_size == length):
-            with open(file, "rb", buffering=0) as source:
-                source.seek(offset)
-                data = source.read(length)
-            if len(data) != length or hashlib.sha256(data).hexdigest() != digest:
-                raise CHANGED(path=str(file))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _put(target, data)
-        done[0] += length
-        ctx.progress(done[0], total, "bytes")
-
-
-def _put(target: Path, data: bytes) -> None:
-    """Write under another name, flush to the drive, rename: a name never holds half a file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    with open(part, "wb", buffering=0) as out:
-        out.write(data)
-        os.fsync(out.fileno())
-    part.replace(target)
-
-
-def _reread(ctx: Context, folder: Path, digests: list[str], done: list[int], total: int) -> None:
-    """Read every object back, past the cache where the system lets us, before the volume is sealed."""
-    ctx.phase(N_("Read back"))
-    for digest in digests:
-        path = layout.object_path(folder, digest)
-        with open(path, "rb", buffering=0) as source:
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            data = source.read()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise NOT_WRITTEN(place=str(folder))
-        done[0] += len(data)
-        ctx.progress(done[0], total, "bytes")

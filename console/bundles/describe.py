@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from console.bundles import archives
+from console.bundles import archives, packages
 from console.bundles.headers import Tensor
 
 MAX_CONFIG_BYTES = 256 << 10
@@ -41,10 +41,14 @@ def summary(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]
 
 
 def installed_bytes(files: tuple[tuple[str, Path], ...]) -> int:
-    """What a component takes once its archives are unpacked, as far as their own lists tell; else its files' sizes."""
+    """What a component takes once its packages are unpacked, as far as they tell of it themselves; else its files' sizes."""
     total = 0
     for _, file in files:
         size = file.stat().st_size
+        package = packages.identify(file)
+        if package is not None and package.installed_bytes is not None:
+            total += package.installed_bytes
+            continue
         with open(file, "rb") as source:
             head = source.read(512)
             source.seek(0)

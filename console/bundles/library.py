@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from console.bundles import layout, manifest, screening
 from console.bundles.acceptance import REFUSED, accept
-from console.bundles.copying import LIBRARY, SPACE, Copying, sync_folder
+from console.bundles.copying import LIBRARY, SPACE, Copying
 from console.bundles.manifest import Component, FileEntry, Statement
 from console.bundles.media import GONE, Unsafe, carried_roots, only, read_small
 from console.bundles.verify import Inspection, inspect
+from console.bundles.writing import sync_folder
 from console.errors import InputError, SealiftError, VerdictError, WorldError, code
 from console.events import Changed
 from console.i18n import N_
@@ -38,6 +40,10 @@ VOLUMES = code("bundle.volume-missing", WorldError,
                N_("Chunks of this bundle lie on a drive that is not here (volume {volumes} of {of})."),
                N_("Plug that drive in and import again with it; what was copied and checked is not copied again."),
                retryable=True)
+BAD_VOLUME = code("bundle.volume-damaged", WorldError,
+                  N_("Volume {volumes} of {of} is damaged where {path} lies, and the repair data cannot make up for it."),
+                  N_("Have that volume written anew on a good drive and import again with it; what was copied and checked is not "
+                     "copied again."), retryable=True)
 UNKNOWN = code("bundle.unknown-release", InputError, N_("There is no release {name} in the library."),
                N_("`sealift bundle list` shows the releases."))
 AMBIGUOUS = code("bundle.ambiguous-release", InputError, N_("Several releases are called {name}: {found}."),
@@ -51,6 +57,7 @@ DAMAGED = code("bundle.library-damaged", WorldError, N_("The library's copy of {
 
 SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
+VOLUMES_READ = "volumes.json"
 RECEIPT = "receipt.dsse.json"
 RECEIPT_TYPE = "application/vnd.sealift.receipt+json"
 
@@ -80,12 +87,13 @@ class Release:
 
 @dataclass(frozen=True)
 class Imported:
-    """The outcome of an import: the release, what had to be copied, and the receipt."""
+    """The outcome of an import: the release, what was copied, found here already and rebuilt, and the receipt."""
 
     release: Release
     bytes_copied: int
     bytes_reused: int
     receipt: dict[str, Any]
+    bytes_rebuilt: int = 0
 
 
 class Library:
@@ -144,7 +152,7 @@ class Library:
         if statement.release_id != row["release_id"] or hashlib.sha256(index_raw).hexdigest() != statement.index_sha256:
             raise DAMAGED(path=str(folder))
         return Release(row["release_id"], row["bundle_id"], row["title"], statement.channel, statement.sequence, statement.issued_at,
-                       row["imported_at"], statement.components, manifest.read_index(index_raw), index_raw, envelope_raw,
+                       row["imported_at"], statement.components, manifest.read_index(index_raw).files, index_raw, envelope_raw,
                        tuple(row["signers"]))
 
     def verify(self, ctx: Context, release: Release) -> list[dict[str, str]]:
@@ -207,7 +215,8 @@ class Library:
                 shutil.rmtree(self._staging(statement), ignore_errors=True)
                 self._record_refusal(seen, refusal)
                 raise
-            told |= {"copied": imported.bytes_copied, "reused": imported.bytes_reused, "channel": statement.channel,
+            told |= {"copied": imported.bytes_copied, "reused": imported.bytes_reused,
+                     "rebuilt": imported.bytes_rebuilt, "channel": statement.channel,
                      "highest_sequence": statement.sequence}
         self._engine.events.publish(Changed(None, frozenset({"library"})))
         return imported
@@ -246,7 +255,9 @@ class Library:
             wanted = {f.sha256: f.size for f in seen.files if not self.file(f.sha256).is_file()}
             staging = self._staging(seen.statement) if seen.statement else self.root
             there = sum(f.stat().st_blocks * 512 for f in staging.glob("*") if f.is_file()) if os.name == "posix" else 0
-            needed, free = int(sum(wanted.values()) * SPARE) - there, shutil.disk_usage(self.root).free
+            # With drives coming one by one, repair data waits here for the volume that it may have to stand in for.
+            spare = sum(g.object[1] for g in seen.parity) if seen.media.missing_volumes() else 0
+            needed, free = int(sum(wanted.values()) * SPARE) + spare - there, shutil.disk_usage(self.root).free
         if free < needed:
             raise SPACE(free=shown_size(free), needed=shown_size(needed))
 
@@ -265,20 +276,34 @@ class Library:
         with _library_errors(staging):
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         ctx.phase(N_("Copy and check"))
-        copying = Copying(ctx, staging, seen.media, self.file)
-        copying.run(list({f.sha256: f for f in seen.files}.values()))
+        copying = Copying(ctx, staging, seen.media, self.file, manifest.Index(seen.files, seen.parity))
+        copying.run()
         if copying.missing:
-            elsewhere = seen.media.missing_volumes()
-            if not elsewhere:
-                lacking = next(f.path for f in seen.files if copying.missing.intersection(d for d, _ in f.chunks))
-                raise REFUSED(path=lacking, message=N_("a chunk of it lies on none of the drives"),
-                              finding="object-missing")
-            raise VOLUMES(volumes=", ".join(map(str, elsewhere)), of=max(v.of for v in seen.media.volumes))
+            with _library_errors(staging):
+                raise self._waiting(seen, staging, copying)
         ctx.phase(N_("Screen the contents"))
         self._screen(ctx, seen, statement, staging)
         self._check_model_signatures(seen, statement)
         with _library_errors(self.root):
             return self._enter(ctx, seen, statement, staging, copying)
+
+    def _waiting(self, seen: Inspection, staging: Path, copying: Copying) -> SealiftError:
+        """What is said when chunks are lacking: which drive comes next, or that none can help."""
+        here = {v.number: [d for d, folder in copying.damaged.items() if folder == v.folder] for v in seen.media.volumes}
+        read, of = _volumes_read(staging) | here, max(v.of for v in seen.media.volumes)
+        damaged = sorted(n for n, digests in read.items() if copying.missing.intersection(digests))
+        elsewhere = sorted(set(range(1, of + 1)) - set(read))
+        if not elsewhere and not damaged and seen.media.missing_volumes():
+            # All were here once, and what was staged of one of them is gone since: each may be the one.
+            elsewhere, read = seen.media.missing_volumes(), here
+        if elsewhere:
+            _write(staging / VOLUMES_READ, json.dumps(read).encode())
+            return VOLUMES(volumes=", ".join(map(str, elsewhere)), of=of)
+        lacking = next(f.path for f in seen.files if copying.missing.intersection(d for d, _ in f.chunks))
+        if damaged:
+            _write(staging / VOLUMES_READ, json.dumps({n: digests for n, digests in read.items() if n not in damaged}).encode())
+            return BAD_VOLUME(volumes=", ".join(map(str, damaged)), of=of, path=lacking)
+        return REFUSED(path=lacking, message=N_("a chunk of it lies on none of the drives"), finding="object-missing")
 
     def _screen(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path) -> None:
         kinds = {c.id: c.type for c in statement.components}
@@ -335,7 +360,7 @@ class Library:
                  "time_floor": statement.issued_at}
         table.put_release(self._engine.store, row, {f.sha256 for f in seen.files}, state, statement.revoked)
         shutil.rmtree(staging, ignore_errors=True)
-        return Imported(self.get(statement.release_id), copying.copied, copying.reused, receipt)
+        return Imported(self.get(statement.release_id), copying.copied, copying.reused, receipt, copying.rebuilt)
 
     def _move_in(self, seen: Inspection, staging: Path) -> None:
         folders = set()
@@ -356,7 +381,7 @@ class Library:
                 "imported_by": self._engine.actor.id, "approvers": list(approvers),
                 "media": [{"number": v.number, "label": v.label} for v in seen.media.volumes], "verdict": "verified",
                 "signers": seen.signers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
-                "bytes_copied": copying.copied, "bytes_reused": copying.reused}
+                "bytes_copied": copying.copied, "bytes_reused": copying.reused, "bytes_rebuilt": copying.rebuilt}
 
     def receipt(self, release: Release) -> bytes:
         """The import's receipt, signed with this console's key, fit to travel back on the drive.
@@ -407,6 +432,14 @@ def _library_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise LIBRARY(path=problem.filename or str(place), reason=problem.strerror or "?") from None
+
+
+def _volumes_read(staging: Path) -> dict[int, list[str]]:
+    """By number, the volumes that earlier passes of this import have read, with the chunks that were damaged there. The
+    numbers are of unsigned hints: they decide only which drive is asked for."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return {int(number): list(digests) for number, digests in json.loads((staging / VOLUMES_READ).read_bytes()).items()}
+    return {}
 
 
 def _write(path: Path, data: bytes) -> None:

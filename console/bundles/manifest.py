@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from console.bundles import layout
+from console.bundles.parity import MAX_GROUP, Group
 from console.errors import VerdictError, code
 from console.i18n import N_
 from console.trust.canonical import decode, encode
@@ -25,11 +27,12 @@ DUPLICATE = code("bundle.dup-name", VerdictError,
                  N_("Refuse the bundle, and tell who built it."))
 
 MAX_COMPONENTS = 1000
+MAX_GROUPS = 1_000_000
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file. ``chunks`` are (SHA-256 hex, bytes) in order; an empty file has none."""
 
@@ -39,6 +42,19 @@ class FileEntry:
     component: str
     exec: bool
     chunks: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What lies on the drives: the files, and the repair data where the bundle has any."""
+
+    files: tuple[FileEntry, ...]
+    parity: tuple[Group, ...] = ()
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Bytes of every object by digest: chunks of files first, then parity objects."""
+        return {d: n for f in self.files for d, n in f.chunks} | {g.object[0]: g.object[1] for g in self.parity}
 
 
 @dataclass(frozen=True)
@@ -87,12 +103,14 @@ def bundle_id(index_raw: bytes) -> str:
     return hashlib.sha256(index_raw).hexdigest()[:32]
 
 
-def make_index(files: Sequence[FileEntry], chunk_max: int = layout.CHUNK_MAX) -> bytes:
-    """index.json: canonical, files by path in code-point order."""
-    ordered = sorted(files, key=lambda f: f.path)
-    return encode({"v": 1, "hash": "sha256", "chunk_max": chunk_max, "files": [
-        {"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component, "exec": f.exec,
-         "chunks": [list(c) for c in f.chunks]} for f in ordered]})
+def make_index(files: Sequence[FileEntry], parity: Sequence[Group] = ()) -> bytes:
+    """index.json: canonical, files by path in code-point order. ``parity`` stands in it only where there is any, so that
+    the same contents without it have the same bundle id whatever the version of Sealift."""
+    # File by file: as one value, the index of a hundred thousand files would take a few hundred megabytes.
+    listed = b",".join(encode({"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component, "exec": f.exec,
+                               "chunks": [list(c) for c in f.chunks]}) for f in sorted(files, key=lambda f: f.path))
+    more = b',"parity":[%s]' % b",".join(encode({"object": list(g.object), "of": list(g.of)}) for g in parity) if parity else b""
+    return b'{"chunk_max":%d,"files":[%s],"hash":"sha256"%s,"v":1}' % (layout.CHUNK_MAX, listed, more)
 
 
 def make_statement(index_raw: bytes, **predicate: Any) -> bytes:
@@ -137,15 +155,15 @@ def _digest(value: str) -> bool:
     return bool(layout.HEX64.fullmatch(value))
 
 
-def read_index(raw: bytes) -> tuple[FileEntry, ...]:
-    """The files of an index, after every rule of the format was checked.
+def read_index(raw: bytes) -> Index:
+    """An index, after every rule of the format was checked.
 
     Raises:
         VerdictError: ``trust.size``, ``trust.json``, ``bundle.index``, ``bundle.path``, ``bundle.dup-name``.
     """
     value = decode(raw, max_bytes=layout.MAX_INDEX_BYTES, what=layout.INDEX)
     top = _Fields(value, INDEX, "the index")
-    top.only("v", "hash", "chunk_max", "files")
+    top.only("v", "hash", "chunk_max", "files", "parity")
     if top.take("v", int) != 1 or top.take("hash", str) != "sha256":
         raise INDEX(reason="it is of another version")
     chunk_max = top.take("chunk_max", int, lambda n: 1 <= n <= layout.CHUNK_MAX)
@@ -160,8 +178,8 @@ def read_index(raw: bytes) -> tuple[FileEntry, ...]:
         raise INDEX(reason="its files are larger than a bundle may be")
     for first, second in layout.collisions(paths):
         raise DUPLICATE(first=first, second=second)
-    _sizes_agree(files)
-    return files
+    sizes = _sizes(files)
+    return Index(files, _parity(top.take("parity", list, lambda g: 0 < len(g) <= MAX_GROUPS), sizes) if "parity" in value else ())
 
 
 def _canonical(value: Any, raw: bytes) -> bool:
@@ -178,27 +196,49 @@ def _file(item: Any, chunk_max: int) -> FileEntry:
     if problem := layout.path_problem(path):
         raise PATH(path=path, reason=problem)
     size = fields.take("size", int, _natural)
+    sha256 = fields.take("sha256", str, _digest)
     chunks = []
     for chunk in fields.take("chunks", list):
         if not (isinstance(chunk, list) and len(chunk) == 2 and isinstance(chunk[0], str) and _digest(chunk[0])
                 and isinstance(chunk[1], int) and not isinstance(chunk[1], bool) and 1 <= chunk[1] <= chunk_max):
             raise INDEX(reason=f"a chunk of {path} is malformed")
-        chunks.append((chunk[0], chunk[1]))
+        # A file of one chunk has its digest: once in memory is enough.
+        chunks.append((sha256 if chunk[0] == sha256 else chunk[0], chunk[1]))
     if sum(length for _, length in chunks) != size:
         raise INDEX(reason=f"the chunks of {path} do not add up to its size")
-    sha256 = fields.take("sha256", str, _digest)
     if len(chunks) < 2 and sha256 != (chunks[0][0] if chunks else EMPTY_SHA256):
         raise INDEX(reason=f"the digest of {path} is not that of its only chunk")
-    return FileEntry(path, size, sha256, fields.take("component", str, layout.COMPONENT_ID.fullmatch),
+    return FileEntry(path, size, sha256, sys.intern(fields.take("component", str, layout.COMPONENT_ID.fullmatch)),
                      fields.take("exec", bool), tuple(chunks))
 
 
-def _sizes_agree(files: Sequence[FileEntry]) -> None:
+def _sizes(files: Sequence[FileEntry]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for entry in files:
         for digest, length in entry.chunks:
             if sizes.setdefault(digest, length) != length:
                 raise INDEX(reason=f"the chunk {digest[:12]}… has two sizes")
+    return sizes
+
+
+def _parity(listed: list[Any], chunks: dict[str, int]) -> tuple[Group, ...]:
+    """Groups of repair data: each chunk in one of them at most, and as long as their longest."""
+    groups, grouped, sizes = [], set[str](), dict(chunks)
+    for item in listed:
+        fields = _Fields(item, INDEX, "a group of repair data")
+        fields.only("object", "of")
+        members = fields.take("of", list, lambda of: 0 < len(of) <= MAX_GROUP)
+        if not all(isinstance(d, str) and d in chunks and d not in grouped for d in members) or len(set(members)) != len(members):
+            raise INDEX(reason="a group of repair data names a chunk that is not there, or that another group names too")
+        grouped.update(members)
+        digest, length = fields.take("object", list, lambda o: len(o) == 2)
+        longest = max(sizes[d] for d in members)
+        if not isinstance(digest, str) or not _digest(digest) or isinstance(length, bool) or length != longest:
+            raise INDEX(reason="an object of repair data is malformed")
+        if sizes.setdefault(digest, length) != length:
+            raise INDEX(reason=f"the chunk {digest[:12]}… has two sizes")
+        groups.append(Group((digest, length), tuple(members)))
+    return tuple(groups)
 
 
 def read_statement(payload: bytes) -> Statement:

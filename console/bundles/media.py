@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -64,9 +65,10 @@ class Media:
         return next((v.folder for v in self.volumes if index_digest(v.folder)[:32] == self.bundle_id),
                     self.volumes[0].folder)
 
-    def object_file(self, digest: str) -> Path | None:
-        """Where a chunk lies, or None when no volume that is there holds it."""
-        return next((p for v in self.volumes if os.path.lexists(p := layout.object_path(v.folder, digest))), None)
+    def object_files(self, digest: str) -> list[Path]:
+        """Where an object lies: usually on one volume, on none when its volume is not there, on several where a drive holds
+        it once more."""
+        return [p for v in self.volumes if os.path.lexists(p := layout.object_path(v.folder, digest))]
 
     def missing_volumes(self) -> list[int]:
         """Numbers of the volumes that are not there, as far as the hints tell."""
@@ -250,10 +252,10 @@ class ChunkedFile(io.RawIOBase):
             return 0
         digest, length = self._entry.chunks[number]
         inside = self._at - self._starts[number]
-        path = self._media.object_file(digest)
-        if path is None:
+        places = self._media.object_files(digest)
+        if not places:
             raise Unsafe("object-missing")
-        with open_plain(path) as source:
+        with open_plain(places[0]) as source:
             source.seek(inside)
             data = source.read(min(len(buffer), length - inside)) or b""
         buffer[: len(data)] = data
@@ -261,17 +263,27 @@ class ChunkedFile(io.RawIOBase):
         return len(data)
 
 
-def digest_of(path: Path, size: int) -> tuple[str, str | None]:
+def still_there(folder: Path) -> bool:
+    """Whether a volume still answers, so that what failed on it was one bad spot and not the drive."""
+    try:
+        return bool(read_small(folder / layout.INDEX, 1))
+    except (OSError, Unsafe):
+        return False
+
+
+def digest_of(path: Path, size: int, buffer: memoryview) -> tuple[str, str | None]:
     """(SHA-256 hex, finding code or None) of an object that must have ``size`` bytes; never reads more than that.
 
+    ``buffer`` is what it reads through: a new one for each of a million objects would cost more than hashing them.
+
     Raises:
-        OSError: the drive does not answer.
+        OSError: the drive does not answer any more.
     """
     try:
         with open_plain(path) as source:
             if os.fstat(source.fileno()).st_size != size:
                 return "", "object-size"
-            digest, buffer, left = hashlib.sha256(), memoryview(bytearray(1 << 20)), size
+            digest, left = hashlib.sha256(), size
             while left:
                 count = source.readinto(buffer[: min(left, len(buffer))])
                 if not count:
@@ -281,3 +293,7 @@ def digest_of(path: Path, size: int) -> tuple[str, str | None]:
             return digest.hexdigest(), None
     except Unsafe as problem:
         return "", problem.code
+    except OSError as problem:
+        if problem.errno == errno.EIO and still_there(path.parents[2]):
+            return "", "object-unreadable"
+        raise

@@ -5,6 +5,7 @@
     title: DeepSeek-R1 distilled, 8B
     channel: deepseek-r1-distill-8b
     sequence: 3
+    parity: volume             # a drive of repair data; or 10: one repair object to every ten; none when left out
     components:
       - id: weights
         type: model            # model, runtime, playbook, catalog, config or docs
@@ -41,7 +42,7 @@ SPECIAL = code("bundle.source-special", InputError, N_("{path} is a link or a sp
 MAX_SPEC_BYTES = 1 << 20
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 IGNORED = (".git", ".cache", "__pycache__", ".DS_Store", "Thumbs.db", ".gitattributes", ".gitignore")
-_TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at", "audience", "components"}
+_TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at", "audience", "components", "parity"}
 _PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes"}
 
 
@@ -74,6 +75,7 @@ class Spec:
     expires_at: str | None
     audience: tuple[str, ...]
     parts: tuple[Part, ...] = field(default=())
+    parity: str | int | None = None
 
 
 def read(path: Path) -> Spec:
@@ -142,7 +144,13 @@ def _spec(document: Any, path: Path) -> Spec:
     if len({p.id for p in parts}) != len(parts):
         raise wrong("two components have one id")
     return Spec(title[:200], channel, sequence, least, tuple(revoked), _time(document.get("expires_at"), wrong),
-                tuple(audience), parts)
+                tuple(audience), parts, _parity(document.get("parity"), wrong))
+
+
+def _parity(value: Any, wrong) -> str | int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise wrong("parity is neither `volume` nor a number")
+    return value
 
 
 def _time(value: Any, wrong) -> str | None:

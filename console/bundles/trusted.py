@@ -65,13 +65,16 @@ class TrustStore:
             InputError: ``trust.fingerprint-mismatch``, ``trust.key-known``. DeniedError: no admin.
         """
         self._engine.require("admin")
+        self._engine.require_proof()
         given = "".join(fingerprint.split()).lower().removeprefix("sha256:")
         if given != key.keyid.removeprefix("sha256:"):
             raise MISMATCH(actual=key.fingerprint)
         if any(k.key == key for k in self.list()):
             raise KNOWN(keyid=key.keyid)
         obj = {"kind": "key", "id": key.keyid, "digest": key.keyid.removeprefix("sha256:")}
-        with self._engine.act("trust.key", obj, {"holder": holder, "change": "add"}), self._engine.store.write() as db:
+        approvers = self._engine.approvals.demand("trust", f"{holder}, {key.fingerprint}", obj["digest"])
+        detail = {"holder": holder, "change": "add"}
+        with self._engine.act("trust.key", obj, detail, approvers=approvers), self._engine.store.write() as db:
             db.execute("INSERT INTO trusted_keys (keyid, holder, spki, added_at, added_by) VALUES (?, ?, ?, ?, ?)",
                        (key.keyid, holder, base64.b64encode(key.spki_der).decode(), utc_now(), self._engine.actor.id))
         self._tell()
@@ -94,6 +97,7 @@ class TrustStore:
             InputError: ``trust.key-unknown``. DeniedError: no admin.
         """
         self._engine.require("admin")
+        self._engine.require_proof()
         start = "".join(keyid.split()).lower().removeprefix("sha256:")
         matching = [k for k in self.list() if k.key.keyid.removeprefix("sha256:").startswith(start) and not k.revoked_at]
         if len(matching) != 1 or len(start) < 8:
@@ -132,9 +136,11 @@ class TrustStore:
             DeniedError: no admin.
         """
         self._engine.require("admin")
+        self._engine.require_proof()
         if self.root() is not None:
             raise INSTALLED()
         root = roots.first(raw, fingerprint)
+        self._engine.approvals.demand("trust-root", f"root {root.version}, {root.digest}", root.digest)
         self._store_root(root)
         return root
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from console.bundles import layout, manifest, screening
 from console.bundles.manifest import FileEntry, Statement
@@ -26,6 +26,7 @@ from console.bundles.media import (
     open_plain,
     read_small,
 )
+from console.bundles.parity import Group
 from console.errors import SealiftError
 from console.i18n import N_
 from console.jobs.job import Context
@@ -39,11 +40,15 @@ _BY_ERROR = {"trust.json": "json", "trust.size": "size", "trust.envelope": "json
              "bundle.dup-name": "dup-name"}
 _SAID = {"object-missing": N_("the chunk is not on the drives that are here"),
          "object-size": N_("the chunk has another size than the index says"),
+         "object-unreadable": N_("the drive cannot read the chunk back"),
          "object-digest": N_("the chunk's bytes are not those that were signed"),
          "symlink": N_("a link lies where a file must be"),
          "special-file": N_("something lies there that is no file")}
 REMARK = "remark"
 """Code of a finding that is for people to read and spoils no verdict."""
+REPAIR_DATA = "repair data"
+PART_BYTES, PART_OBJECTS, BLOCK_BYTES = 8 << 20, 64, 1 << 20
+_T, _A = TypeVar("_T"), TypeVar("_A")
 
 
 @dataclass
@@ -53,12 +58,14 @@ class Inspection:
     Attributes:
         trusted: enough holders that are believed have signed. unknown_keys: ids of the others.
         findings: ``code``, ``path``, ``message``; ``pending`` where it only says what could not be checked yet.
+            ``repairable`` where the bundle's own repair data, as far as it is here, brings back what is bad.
         states: by a volume's folder: complete, incomplete, damaged, older, newer or foreign.
     """
 
     media: Media
     statement: Statement | None = None
     files: tuple[FileEntry, ...] = ()
+    parity: tuple[Group, ...] = ()
     envelope_raw: bytes = b""
     index_raw: bytes = b""
     signers: list[dict[str, str]] = field(default_factory=list)
@@ -66,6 +73,11 @@ class Inspection:
     trusted: bool = False
     findings: list[dict[str, Any]] = field(default_factory=list)
     states: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Bytes of every object that the index lists, by digest."""
+        return manifest.Index(self.files, self.parity).objects
 
     def found(self, code: str, path: str, message: str, **more: Any) -> None:
         """Note a finding."""
@@ -144,10 +156,11 @@ def _open_index(seen: Inspection) -> None:
         seen.found("index", layout.INDEX, N_("the index is not the one that was signed"))
         return
     try:
-        seen.files = manifest.read_index(raw)
+        index = manifest.read_index(raw)
     except SealiftError as problem:
         seen.found(_BY_ERROR.get(problem.code, "index"), layout.INDEX, str(problem))
         return
+    seen.files, seen.parity = index.files, index.parity
     if seen.statement is not None:
         _check_totals(seen, seen.statement)
 
@@ -256,14 +269,15 @@ def verify(ctx: Context, places: Sequence[Path], trusted: Mapping[str, tuple[Pub
 def document(seen: Inspection, hashed: int | None) -> dict[str, Any]:
     """The JSON of an inspection; ``hashed`` None when no object was read."""
     bad = [f for f in seen.findings if f["code"] != REMARK and not f.get("pending")]
-    whole = hashed is not None and bool(seen.files) and hashed == sum(
-        {d: n for f in seen.files for d, n in f.chunks}.values())
+    whole = hashed is not None and bool(seen.files) and hashed == sum(seen.objects.values())
     pending = any(f.get("pending") for f in seen.findings)
     verdict = "failed" if bad else "verified" if whole and seen.trusted and not pending else "unverified"
     told: dict[str, Any] = {
         "verdict": verdict, "signers": seen.signers, "findings": seen.findings, "files": len(seen.files),
         "bytes": sum(f.size for f in seen.files), "hashed_bytes": hashed or 0, "bundle_id": seen.media.bundle_id,
-        "unknown_keys": seen.unknown_keys,
+        "unknown_keys": seen.unknown_keys, "objects": len(seen.objects),
+        "parity": {"objects": len(seen.parity), "bytes": sum(g.object[1] for g in seen.parity)},
+        "repairable": bool(bad) and all(f.get("repairable") for f in bad),
         "volumes": [{"number": v.number, "of": v.of, "label": v.label, "folder": str(v.folder),
                      "state": seen.states.get(v.folder, "complete")} for v in seen.media.volumes],
         "other_volumes": [{"folder": str(v.folder), "label": v.label, "state": seen.states[v.folder]}
@@ -280,45 +294,91 @@ def _statement_json(s: Statement) -> dict[str, Any]:
 
 
 def _hash_objects(ctx: Context, seen: Inspection) -> int:
-    """Hash each object that is there once; the bytes of those that are what the index says."""
-    wanted: dict[str, tuple[int, str]] = {}
-    for entry in seen.files:
-        for digest, length in entry.chunks:
-            wanted.setdefault(digest, (length, entry.path))
-    total, done, good = sum(n for n, _ in wanted.values()), 0, 0
+    """Hash each object that is there once, every copy of it; the bytes of those that are what the index says."""
+    objects = seen.objects
+    named = {g.object[0]: REPAIR_DATA for g in seen.parity} | {d: f.path for f in seen.files for d, _ in f.chunks}
+    total, done, good = sum(objects.values()), 0, 0
     held: dict[Path, int] = dict.fromkeys((v.folder for v in seen.media.volumes), 0)
+    bad: dict[str, list[tuple[str, Path | None]]] = {}
+    lost: set[str] = set()  # no copy of them is in order
 
-    def check(item: tuple[str, tuple[int, str]]) -> tuple[str | None, Path | None]:
-        digest, (length, _) = item
-        ctx.checkpoint()
-        path = seen.media.object_file(digest)
-        if path is None:
-            return "object-missing", None
-        real, problem = digest_of(path, length)
-        return problem or (None if real == digest else "object-digest"), path
+    def check(part: list[tuple[str, int]]) -> list[tuple[str, int, list[Path], list[tuple[str, Path | None]]]]:
+        buffer, told = memoryview(bytearray(BLOCK_BYTES)), []
+        for digest, length in part:
+            ctx.checkpoint()
+            places = seen.media.object_files(digest)
+            problems: list[tuple[str, Path | None]] = [] if places else [("object-missing", None)]
+            for place in places:
+                real, problem = digest_of(place, length, buffer)
+                if problem is not None or real != digest:
+                    problems.append((problem or "object-digest", place))
+            told.append((digest, length, places, problems))
+        return told
 
-    partial = bool(seen.media.missing_volumes())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in _slices(wanted):
-            for (digest, (length, path)), (problem, place) in zip(part, pool.map(check, part), strict=True):
+        for answer in _in_step(pool, check, _parts(objects)):
+            for digest, length, places, problems in answer:
                 done += length
-                if place is not None:
+                for place in places:
                     held[place.parents[2]] += 1
-                if problem is None:
+                if problems:
+                    bad[digest] = problems
+                    if len(problems) >= len(places):
+                        lost.add(digest)
+                else:
                     good += length
-                elif problem != "object-missing" or not partial:
-                    seen.found(problem, path, f"{_SAID[problem]} ({digest[:16]}…)")
-                ctx.progress(done, total, "bytes")
-    if partial:
+            ctx.progress(done, total, "bytes")
+    _tell_bad_objects(seen, bad, lost, named)
+    if seen.media.missing_volumes():
         _compare_counts(seen, held)
     return good
 
 
-def _slices(wanted: dict[str, tuple[int, str]]) -> Iterator[list[tuple[str, tuple[int, str]]]]:
-    """In slices, so that neither the queue nor the answers of a bundle with a million chunks stand in memory."""
-    items = iter(wanted.items())
-    while part := list(islice(items, 256)):
+def _parts(objects: dict[str, int]) -> Iterator[list[tuple[str, int]]]:
+    """The objects in runs that are worth a thread's while: one of them costs as much to hand over as to hash 100 KiB."""
+    part: list[tuple[str, int]] = []
+    held = 0
+    for digest, length in objects.items():
+        part.append((digest, length))
+        held += length
+        if held >= PART_BYTES or len(part) >= PART_OBJECTS:
+            yield part
+            part, held = [], 0
+    if part:
         yield part
+
+
+def _in_step(pool: ThreadPoolExecutor, work: Callable[[_T], _A], parts: Iterator[_T]) -> Iterator[_A]:
+    """Answers in order, with only a few parts handed over at a time: the queue of a bundle with a million objects would
+    otherwise stand in memory."""
+    pending: deque[Future[_A]] = deque()
+    try:
+        for part in parts:
+            pending.append(pool.submit(work, part))
+            if len(pending) > 4 * (os.cpu_count() or 1):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _tell_bad_objects(seen: Inspection, bad: dict[str, list[tuple[str, Path | None]]], lost: set[str], named: dict[str, str]) -> None:
+    """Note what is damaged or not there, and whether the repair data brings it back."""
+    partial = bool(seen.media.missing_volumes())
+    group_of = {d: g for g in seen.parity for d in g.of}
+    needed = {d for f in seen.files for d, _ in f.chunks}  # the rest is repair data, which nothing but a repair needs
+    for digest, problems in bad.items():
+        group = group_of.get(digest)
+        repairable = digest not in lost or digest not in needed or (
+            group is not None and lost.intersection((group.object[0], *group.of)) == {digest})
+        for problem, place in problems:
+            if problem == "object-missing" and partial:
+                continue  # on a volume that is not here, which is told apart
+            volume = next((v for v in seen.media.volumes if place is not None and v.folder == place.parents[2]), None)
+            where = f" (volume {volume.number})" if volume is not None and volume.of > 1 else ""
+            seen.found("object-missing" if problem == "object-unreadable" else problem, named[digest], f"{_SAID[problem]} ({digest[:16]}…){where}", **({"repairable": True} if repairable else {}))
 
 
 def _compare_counts(seen: Inspection, held: dict[Path, int]) -> None:
@@ -332,7 +392,7 @@ def _compare_counts(seen: Inspection, held: dict[Path, int]) -> None:
 
 
 def _look_for_extras(seen: Inspection) -> None:
-    wanted = {d for f in seen.files for d, _ in f.chunks}
+    wanted = seen.objects
     signatures = {c.oms for c in seen.statement.components if c.oms} if seen.statement else set()
     allowed = {layout.RELEASE, layout.INDEX, layout.VOLUME, layout.SEALED, *signatures}
     for volume in seen.media.volumes:

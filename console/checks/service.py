@@ -98,6 +98,7 @@ class ReadinessService:
         results: list[CheckResult] = []
         catalog, devices = self.catalog(), self._devices(names) if servers > 1 else {}
         obj = {"kind": "servers", "id": ",".join(names), "digest": None}
+        self._engine.require("operator", "approver", "auditor", "admin")
         with self._engine.act("readiness.run", obj, {k: v for k, v in asked.items() if v is not None}) as told:
             for record in self._engine.servers.select(list(names)):
                 inventory = self._engine.inventory.latest(record.name, reached=True)

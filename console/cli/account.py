@@ -23,6 +23,10 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_add)
     one = actions.add_parser("list", parents=common, help="all accounts")
     one.set_defaults(run=_list)
+    one = actions.add_parser("role", parents=common, help="give an account other roles, in place of those it has")
+    one.add_argument("name")
+    one.add_argument("--role", action="append", required=True, choices=ROLES, help="may be given several times")
+    one.set_defaults(run=_role)
     one = actions.add_parser("disable", parents=common, help="let an account log in no more")
     one.add_argument("name")
     one.set_defaults(run=_disable)
@@ -57,6 +61,13 @@ def _list(args: argparse.Namespace, app: Any) -> int:
         )
 
     app.out({"accounts": [asdict(a) for a in accounts]}, text)
+    return EXIT_DONE
+
+
+def _role(args: argparse.Namespace, app: Any) -> int:
+    account = app.engine().accounts.set_roles(args.name, tuple(dict.fromkeys(args.role)))
+    app.out({"account": asdict(account)}, lambda: app.t(N_("{name} has the roles {roles} now."), name=account.name,
+                                                        roles=", ".join(account.roles)))
     return EXIT_DONE
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from console import units
 from console.cli.key import load_signing_key
 from console.cli.output import table
 from console.cli.root import read_file
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, WorldError, code
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, Cancelled, InputError, SealiftError, WorldError, code, shown
 from console.i18n import N_
 
 BAD_SIZE = code("bundle.bad-volume-size", InputError, N_("{size} is not a size."), N_("Write it as 8GiB, 32GB or a number of bytes."))
@@ -33,19 +35,33 @@ UNWRITABLE_RECEIPT = code("bundle.receipt-unwritable", WorldError, N_("The recei
                           N_("Check the folder and its rights."))
 
 
+VOLUME_STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
+                 "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
+
+
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``bundle`` and ``model``."""
     parser = sub.add_parser("bundle", parents=common, help="build, inspect, verify, import, list, remove")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("build", parents=common, help="make a signed bundle of what a spec describes (connected side)")
     one.add_argument("spec", help="YAML file, or the folder of one model")
-    one.add_argument("--out", required=True, metavar="DIR", help="the drive")
+    one.add_argument("--out", required=True, action="append", metavar="DIR",
+                     help="the drive; several: each takes what it has room for")
     one.add_argument("--key", required=True, action="append", metavar="FILE", help="signing key; several for several signers")
     one.add_argument("--passphrase-file", metavar="FILE", help="passphrase of the key")
     one.add_argument("--trust-root", action="append", default=[], metavar="FILE",
                      help="a trust root that it carries; the whole chain, oldest first")
-    one.add_argument("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
+    _volume_options(one)
     one.set_defaults(run=_build)
+    one = actions.add_parser("plan", parents=common, help="how many drives a bundle takes and what repair data costs; writes nothing")
+    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("--out", required=True, action="append", metavar="DIR",
+                     help="the drive; several: each takes what it has room for")
+    _volume_options(one)
+    one.set_defaults(run=_plan)
+    one = actions.add_parser("drives", parents=common, help="the drives that are plugged in, in what state, and what to do next")
+    one.add_argument("media", nargs="*", metavar="DIR", help="folders to look into besides")
+    one.set_defaults(run=_drives)
     for name, function, text in (
         ("inspect", _inspect, "who signed and what is inside, accepting nothing"),
         ("verify", _verify, "check signature and every byte"),
@@ -58,6 +74,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one = actions.add_parser("import", parents=common, help="check and copy into the site's library")
     one.add_argument("media", nargs="+", metavar="DIR")
     one.set_defaults(run=_import)
+    one.add_argument("--swap", action="store_true", help="ask for one drive after the other; each comes to the same DIR")
     one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state"),
                      help="let pass once, recorded: an older release that was here before, an expired one, a state "
                           "that fell behind the log")
@@ -95,6 +112,33 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_model_sign)
 
 
+def _volume_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
+    add("--parity", metavar="WHAT", help="repair data: `volume` for a drive of it, from which any one lost drive is rebuilt, or a "
+                                         "number N for one object to every N")
+    add("--swap", action="store_true", help="write one drive after the other, asking for the next; each comes to the same DIR")
+
+
+def _ask_for_drive(text: str) -> None:
+    """Wait until the operator says that the next drive is there.
+
+    Raises:
+        Cancelled: nobody answers any more; what was done is gone on with another time.
+    """
+    print(text, file=sys.stderr, flush=True)
+    if not sys.stdin or not sys.stdin.readline():
+        raise Cancelled
+
+
+def _swap(app: Any) -> Any:
+    def ask(number: int, of: int, place: Path) -> None:
+        _ask_for_drive(app.t(N_("Volume {done} of {of} is written and read back. Remove the drive safely, bring the drive for volume "
+                                     "{number} to {place}, then press Enter."), done=number - 1, of=of, number=number, place=str(place)))
+
+    return ask
+
+
 def _run(app: Any, work: Any) -> Any:
     """Run ``work(ctx)`` outside any workspace, showing its progress."""
     from console.jobs.apart import run_apart
@@ -110,12 +154,9 @@ def _build(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.build import build
 
     keys = [load_signing_key(path, args.passphrase_file, app) for path in args.key]
-    try:
-        volume = units.parse_size(args.volume_size) if args.volume_size else None
-    except ValueError:
-        raise BAD_SIZE(size=args.volume_size) from None
-    chain = [read_file(path) for path in args.trust_root]
-    built = _run(app, lambda ctx: build(ctx, Path(args.spec), Path(args.out), keys, volume, chain))
+    volume, chain = _volume_size(args), [read_file(path) for path in args.trust_root]
+    swap = _swap(app) if args.swap else None
+    built = _run(app, lambda ctx: build(ctx, Path(args.spec), _out(args), keys, volume, chain, parity=args.parity, swap=swap))
     data = {
         "bundle_id": built.bundle_id,
         "release_id": built.release_id,
@@ -123,23 +164,83 @@ def _build(args: argparse.Namespace, app: Any) -> int:
         "files": built.files,
         "bytes": built.bytes,
         "objects": built.objects,
+        "parity_bytes": built.parity_bytes,
         "warnings": list(built.warnings),
     }
-    app.out(
-        data,
-        lambda: "\n".join(
-            [
-                app.t(
-                    N_("Bundle {bundle} written: {files} files, {size}, on {volumes} volumes."),
-                    bundle=built.bundle_id,
-                    files=built.files,
-                    size=units.size(built.bytes),
-                    volumes=len(built.folders),
-                ),
-                *(f"  {w}" for w in built.warnings),
-            ]
-        ),
-    )
+    app.out(data, lambda: _told_built(app, built))
+    return EXIT_DONE
+
+
+def _out(args: argparse.Namespace) -> list[Path]:
+    return [Path(place) for place in args.out]
+
+
+def _volume_size(args: argparse.Namespace) -> int | None:
+    try:
+        return units.parse_size(args.volume_size) if args.volume_size else None
+    except ValueError:
+        raise BAD_SIZE(size=args.volume_size) from None
+
+
+def _told_built(app: Any, built: Any) -> str:
+    lines = [app.t(N_("Bundle {bundle} written: {files} files, {size}, on {volumes} volumes."), bundle=built.bundle_id, files=built.files,
+                   size=units.size(built.bytes), volumes=len(built.folders))]
+    if built.parity_bytes:
+        lines.append("  " + app.t(N_("Repair data: {size}"), size=units.size(built.parity_bytes)))
+    lines += [f"  {folder}" for folder in built.folders]
+    lines += [f"  {warning}" for warning in built.warnings]
+    lines.append(app.t(N_("Every byte was read back. Remove the drives safely before they are unplugged.")))
+    return "\n".join(lines)
+
+
+def _plan(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.build import preview
+
+    told = preview(Path(args.spec), _out(args), _volume_size(args), parity=args.parity, swap=args.swap)
+    data = {"title": told.title, "files": told.files, "bytes": told.bytes, "parity_bytes": told.parity_bytes,
+            "volumes": [{"number": n, "place": str(place), "bytes": size, "repair_data": repair}
+                        for n, (place, size, repair) in enumerate(told.volumes, 1)]}
+    kinds = {True: app.t(N_("Repair data")), False: app.t(N_("Contents"))}
+    rows = [(str(v["number"]), v["place"], units.size(v["bytes"]), kinds[v["repair_data"]]) for v in data["volumes"]]
+    share = 100 * told.parity_bytes // max(told.bytes, 1)
+    app.out(data, lambda: "\n".join([
+        app.t(N_("{title}: {files} files, {size}, on {volumes} volumes."), title=told.title, files=told.files, size=units.size(told.bytes),
+              volumes=len(told.volumes)),
+        app.t(N_("The repair data takes {size}, {share} % of the contents."), size=units.size(told.parity_bytes), share=share)
+        if told.parity_bytes else app.t(N_("There is no repair data; --parity adds it.")),
+        table(rows, ("#", app.t(N_("Place")), app.t(N_("Size")), app.t(N_("Holds"))))]))
+    return EXIT_DONE
+
+
+def _drives(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles import media
+    from console.bundles.drives import NONE_HERE, STATES, survey
+
+    found = []
+    for place in survey([str(Path(m)) for m in args.media]):
+        held: list[media.Media] = []
+        with contextlib.suppress(OSError):  # pulled since; its state is what was found a moment ago
+            held = media.find([place.path]) if place.readable else []
+        found.append((place, held))
+    data = {"drives": [
+        {"path": str(p.path), "label": p.label, "removable": p.drive, "file_system": p.file_system, "free_bytes": p.free_bytes,
+         "total_bytes": p.total_bytes, "state": p.state, "next": STATES[p.state][1],
+         "bundles": [{"bundle_id": m.bundle_id, "volumes": [v.number for v in m.volumes], "of": m.volumes[0].of,
+                      "label": m.volumes[0].label} for m in held]} for p, held in found]}
+
+    def told() -> str:
+        if not found:
+            return app.t(NONE_HERE)
+        rows = [(str(p.path), p.file_system or "–", units.size(p.free_bytes), units.size(p.total_bytes), app.t(STATES[p.state][0]),
+                 str(len(held))) for p, held in found]
+        lines = [table(rows, tuple(app.t(h) for h in (N_("Drive"), N_("File system"), N_("Free"), N_("Size"), N_("State"), N_("Bundles"))))]
+        for p, held in found:
+            lines += [f"{p.path}: {app.t(STATES[p.state][1])}"] if STATES[p.state][1] else []
+            lines += [app.t(N_("{path}: bundle {bundle}, {label}, volume {number} of {of}"), path=str(p.path), bundle=m.bundle_id,
+                            label=shown(v.label), number=v.number, of=v.of) for m in held for v in m.volumes]
+        return "\n".join(lines)
+
+    app.out(data, told)
     return EXIT_DONE
 
 
@@ -198,32 +299,70 @@ def _verify(args: argparse.Namespace, app: Any) -> int:
 
 
 def _told(app: Any, data: dict[str, Any]) -> str:
-    from console.errors import shown
-
     lines = [data["verdict"].upper()]
     if data.get("release_id"):
-        lines += [
-            f"  {app.t(N_('Title'))}: {shown(data['title'])}",
-            f"  {app.t(N_('Release'))}: {data['release_id'][:16]}",
-            f"  {app.t(N_('Files'))}: {data['files']}, {units.size(data['bytes'])}",
-        ]
-        lines += [f"  {c['id']} ({c['type']}, {c['format']}) {shown(c['version'])} {shown(c['license'])}" for c in data["components"]]
+        lines += _facts(app, data)
     lines += [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}" for s in data["signers"]]
     lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
+    if max((v["of"] for v in data["volumes"]), default=1) > 1:
+        lines += ["  " + app.t(N_("Volume {number} of {of}: {state}, {folder}"), number=v["number"], of=v["of"],
+                               state=app.t(VOLUME_STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
+    lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(VOLUME_STATES.get(v["state"], v["state"])),
+                           folder=v["folder"]) for v in data["other_volumes"]]
     lines += [f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"]]
     if data["missing_volumes"]:
         lines.append(f"  {app.t(N_('Volumes that are not here'))}: {', '.join(map(str, data['missing_volumes']))}")
-    return "\n".join(lines)
+    if data["repairable"]:
+        lines.append("  " + app.t(N_("What is damaged can be rebuilt from the repair data; import does so.")))
+    return "\n".join([*lines, _next(app, data)])
+
+
+def _facts(app: Any, data: dict[str, Any]) -> list[str]:
+    group = " ".join(data["release_id"][i : i + 4] for i in range(0, 16, 4))
+    facts = [(N_("Title"), shown(data["title"])), (N_("Release"), group),
+             (N_("Channel"), f"{data['channel']} #{data['sequence']}, {data['issued_at'][:10]}"),
+             (N_("Files"), f"{data['files']}, {units.size(data['bytes'])}")]
+    if data["parity"]["objects"]:
+        facts.append((N_("Repair data"), units.size(data["parity"]["bytes"])))
+    titles = [app.t(title) for title, _ in facts]
+    lines = ["  " + line for line in table(list(zip([f"{t}:" for t in titles], [v for _, v in facts], strict=True)), ("", "")).split("\n")[1:]]
+    rows = [(c["id"], f"{c['type']}, {c['format']}", shown(c["version"]), shown(c["license"]) or "–", units.size(c["installed_bytes"]),
+             shown(c["source"].get("uri", "")) or "–") for c in data["components"]]
+    head = tuple(app.t(h) for h in (N_("Component"), N_("Kind"), N_("Version"), N_("Licence"), N_("Unpacked"), N_("Origin")))
+    return lines + ["  " + line for line in table(rows, head).split("\n")]
+
+
+def _next(app: Any, data: dict[str, Any]) -> str:
+    """What the verdict means and what comes next."""
+    if data["verdict"] == "verified":
+        return app.t(N_("Every byte was hashed and is what was signed. Next: sealift bundle import"))
+    if data["verdict"] == "failed":
+        return app.t(N_("Findings are listed above. Import refuses it, unless repair data makes up for what is damaged."))
+    if data["missing_volumes"]:
+        return app.t(N_("Not all volumes are here. Import takes them one after the other: sealift bundle import --swap"))
+    if not data["signers"]:
+        return app.t(N_("No key that signed it is trusted. Compare its fingerprint with its holder, then: sealift trust add"))
+    return app.t(N_("Nothing speaks against it so far. Its bytes were not hashed; next: sealift bundle verify"))
 
 
 def _import(args: argparse.Namespace, app: Any) -> int:
-    from console.bundles.library import as_json
+    from console.bundles.library import VOLUMES, as_json
+    from console.bundles.media import GONE, NONE
 
-    imported = app.ctx_job(app.engine().library.import_job(
-        _media(args), app.t(N_("Import a bundle")), frozenset(args.override)))
+    while True:
+        try:
+            imported = app.ctx_job(app.engine().library.import_job(
+                _media(args), app.t(N_("Import a bundle")), frozenset(args.override)))
+            break
+        except SealiftError as problem:
+            if not args.swap or problem.code not in (VOLUMES.code, NONE.code, GONE.code):
+                raise
+            _ask_for_drive(app.t(N_("{problem} Bring the next drive to {place}, then press Enter."), problem=problem.message(app.lang),
+                                      place=", ".join(args.media)))
     data = as_json(imported.release) | {
         "bytes_copied": imported.bytes_copied,
         "bytes_reused": imported.bytes_reused,
+        "bytes_rebuilt": imported.bytes_rebuilt,
         "receipt": imported.receipt,
     }
     app.out(

@@ -12,6 +12,10 @@ from console.i18n import N_, tr
 BAD_ANSWER = code("deploy.bad-answer-form", UsageError, N_("{text} is not of the form NAME=VALUE."),
                   N_("Give each answer as --answer NAME=VALUE."))
 
+BAD_VERDICTS = frozenset({"deploy.smoke-failed", "deploy.not-healthy", "deploy.image-differs", "deploy.file-differs",
+                          "deploy.changed-since-plan"})
+"""What was done and then judged to be bad; other errors are the world's."""
+
 OUTCOMES = {
     "serving": N_("serving"), "refused": N_("refused"), "failed": N_("failed, taken back"),
     "unreachable": N_("unreachable"),
@@ -129,7 +133,15 @@ def _apply(args: argparse.Namespace, app: Any) -> int:
     fill_credentials(args, app)
     found = app.ctx_job(app.engine().deployments.apply_job(args.plan))
     app.out(found, lambda: _outcomes(app, found))
-    return EXIT_DONE if all(one["outcome"] == "serving" for one in found["servers"]) else EXIT_BAD_VERDICT
+    return _exit_code(found["servers"])
+
+
+def _exit_code(servers: list[dict[str, Any]]) -> int:
+    """Done; or something was judged and found bad, on any server; or it could not be done."""
+    if all(one["outcome"] == "serving" for one in servers):
+        return EXIT_DONE
+    judged = any(one["outcome"] == "refused" or (one["error"] or {}).get("code") in BAD_VERDICTS for one in servers)
+    return EXIT_BAD_VERDICT if judged else EXIT_FAILED
 
 
 def _rollback(args: argparse.Namespace, app: Any) -> int:

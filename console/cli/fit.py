@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from console import units
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, UsageError, code
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code
 from console.i18n import N_
 
-NO_MODEL = code("fit.no-model", UsageError, N_("Say which model: --model NAME or --config FILE, one of them."),
-                N_("`sealift catalog show models` lists the names; --config takes the config.json of any model."))
+NO_MODEL = code("fit.no-model", UsageError, N_("Say which model: --model NAME, --config FILE or --bundle DIR, one of them."),
+                N_("`sealift catalog show models` lists the names; --config takes the config.json of any model, --bundle a bundle on its drive."))
+NOT_IN_BUNDLE = code("fit.not-in-bundle", InputError, N_("The bundle holds no model called {name} with a config.json."),
+                     N_("`sealift bundle inspect` lists its components. A model without config.json is named with --model."))
 BAD_SIZE = code("fit.bad-size", UsageError, N_("{option} cannot be {value}: a size such as 4GiB, or bytes, is wanted."),
                 N_("Correct the value and try again."))
 VERDICTS = {"fits": N_("It fits"), "tight": N_("It fits, tightly"), "does-not-fit": N_("It does not fit"),
@@ -29,6 +31,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     add = parser.add_argument
     add("--model", metavar="NAME", help="a model of the catalog, such as deepseek-ai/DeepSeek-R1; -W8A8, -FP8 … at the end is understood")
     add("--config", metavar="FILE", type=Path, help="the config.json of any model")
+    add("--bundle", metavar="DIR", type=Path, help="a bundle on its drive, before anything is copied; --model then names one of its models")
     add("--weights-bytes", metavar="SIZE", help="size of its weight files, such as 688586727753 or 641GiB")
     add("--accelerator", metavar="NAME", required=True, help="a device of the catalog: H200, 910B3, MI325X, or as its tool prints it")
     add("--count", metavar="N", type=int, required=True, help="devices on each server")
@@ -48,22 +51,42 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
 def run(args: argparse.Namespace, app: Any) -> int:
     """Print the answer."""
     from console.catalog.catalog import load
-    from console.sizing.architecture import read_config
+    from console.sizing.architecture import parse_config, read_config
     from console.sizing.ask import by_config, by_name
 
-    if (args.model is None) == (args.config is None):
+    if (args.model is None and args.bundle is None) == (args.config is None):
         raise NO_MODEL()
     catalog = load(app.workspace / "catalog")
     more = {"nodes": args.nodes, "context": args.context, "concurrency": args.concurrency, "fraction": args.memory_fraction, "tp": args.tp,
             "pp": args.pp, "cache": args.cache_type, "memory_bytes": _size("--memory", args.memory)}
     asked = (args.accelerator, args.count)
     words = {"precision": args.precision, "framework": args.framework}
-    if args.model is not None:
+    if args.bundle is not None:
+        text, held_bytes = _of_bundle(args.bundle, args.model)
+        found = by_config(catalog, parse_config(text), *asked, weights_bytes=_size("--weights-bytes", args.weights_bytes) or held_bytes,
+                          **words, **more)
+    elif args.model is not None:
         found = by_name(catalog, args.model, *asked, **words, **more)
     else:
         found = by_config(catalog, read_config(args.config), *asked, weights_bytes=_size("--weights-bytes", args.weights_bytes), **words, **more)
     app.out(found.as_dict(app.lang), lambda: _told(found, app))
     return EXIT_DONE if found.good else EXIT_BAD_VERDICT
+
+
+def _of_bundle(place: Path, name: str | None) -> tuple[str, int]:
+    """(text of config.json, bytes of the weights) of a bundle's model, by what its manifest says; no object is read.
+
+    Raises:
+        InputError: ``bundle.not-found``, ``bundle.several``, ``fit.not-in-bundle``.
+    """
+    from console.bundles.verify import inspect
+
+    seen = inspect([place], {})
+    for component in seen.statement.components if seen.statement is not None else ():
+        text, size = component.summary.get("config"), component.summary.get("weights_bytes")
+        if component.type == "model" and name in (None, component.id) and isinstance(text, str) and isinstance(size, int) and size > 0:
+            return text, size
+    raise NOT_IN_BUNDLE(name=name or "*")
 
 
 def _size(option: str, text: str | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.inventory_parse import add_parser
-from console.errors import EXIT_DONE, EXIT_FAILED
+from console.errors import EXIT_DONE, EXIT_FAILED, shown
 from console.i18n import N_
 from console.units import size
 
@@ -19,6 +19,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     parser = sub.add_parser("inventory", parents=common, help="ask servers what they are",
                             epilog=N_("inventory parse TOOL FILE reads one recorded output; see `sealift inventory parse --help`."))
     parser.add_argument("names", nargs="*", metavar="NAME", help="servers, or @group; all when left out")
+    parser.add_argument("--full", action="store_true", help="ask also what cannot have changed since the server's start")
     parser.add_argument("--cached", action="store_true", help="print the last inventory instead of asking")
     add_credential_options(parser)
     parser.set_defaults(run=run)
@@ -52,35 +53,48 @@ def run(args: argparse.Namespace, app: Any) -> int:
     if args.cached:
         taken = {name: engine.inventory.latest(name) for name in names}
     else:
-        spec = JobSpec("inventory", app.t(N_("Inventory")), lambda ctx: engine.inventory.refresh(ctx, names), names)
+        spec = JobSpec("inventory", app.t(N_("Inventory")), lambda ctx: engine.inventory.refresh(ctx, names, full=args.full), names)
         taken = app.ctx_job(spec)
     app.out({"servers": [_as_json(engine, name, taken[name]) for name in names]},
-            lambda: "\n".join(_as_text(app, name, taken[name]) for name in names))
+            lambda: _text(app, engine, names, taken))
     reached = any(record is not None and record.reached for record in taken.values())
     return EXIT_DONE if reached or not names else EXIT_FAILED
 
 
 def _as_json(engine: Any, name: str, record: Any) -> dict[str, Any]:
-    from console.servers.differences import differences
     from console.servers.plain import plain
 
     if record is None:
         return {"name": name, "taken_at": None, "reached": False, "error": None, "devices": [], "facts": {},
                 "differences": []}
-    before = engine.inventory.previous(name) if record.reached else None
-    changes = differences(before, record) if before else []
+    changes = engine.inventory.changes(name) if record.reached else []
     return {"name": name, "taken_at": record.taken_at, "reached": record.reached, "error": record.error,
             "devices": plain(record.devices), "differences": [c.as_dict() for c in changes],
             "facts": {f.id: {"state": f.state, "value": plain(f.value), "reason": f.reason, "evidence": f.evidence}
                       for f in record.facts.values()}}
 
 
-def _as_text(app: Any, name: str, record: Any) -> str:
+def change_lines(app: Any, changes: list) -> list[str]:
+    """What changed, one line each, for people."""
+    return [app.t(N_("  changed: {what}"), what=app.t(c.text, subject=shown(c.subject), before=shown(c.before), after=shown(c.after))) for c in changes]
+
+
+def _text(app: Any, engine: Any, names: tuple[str, ...], taken: dict[str, Any]) -> str:
+    lines = [_as_text(app, engine, name, taken[name]) for name in names]
+    reached = sum(record is not None and record.reached for record in taken.values())
+    if len(names) > 1:
+        lines.append(app.t(N_("{reached} of {count} servers answered."), reached=reached, count=len(names)))
+    return "\n".join(lines)
+
+
+def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:
     if record is None:
         return app.t(N_("{name}: never asked"), name=name)
     if not record.reached:
         return f"{name}: {record.error['message']}"
-    unreadable = sum(f.state == "unreadable" for f in record.facts.values())
-    lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=unreadable)]
-    lines += [f"  {d.index}  {d.model or d.name}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]
+    unreadable = [f for f in record.facts.values() if f.state == "unreadable"]
+    lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=len(unreadable))]
+    lines += [f"  {d.index}  {shown(d.model or d.name)}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]
+    lines += [app.t(N_("  not read: {fact}: {reason}"), fact=f.id, reason=shown(f.reason)) for f in unreadable]
+    lines += change_lines(app, engine.inventory.changes(name))
     return "\n".join(lines)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import io
 import json
 import os
+import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +41,7 @@ from console.errors import (
 from console.i18n import LANGUAGES, N_, tr
 from console.secrets import Secret
 
-USAGE = code("command.usage", UsageError, N_("{problem}"), N_("`sealift {command} --help` shows how the command is used."))
+USAGE = code("command.usage", UsageError, N_("{problem}"), N_("`sealift {command}--help` shows how the command is used."))
 NO_SECRET = code(
     "command.no-secret",
     InputError,
@@ -46,6 +50,10 @@ NO_SECRET = code(
 )
 SECRET_FILE = code(
     "command.secret-file", InputError, N_("The file {path} cannot be read: {reason}."), N_("Check the path and the rights of the file.")
+)
+CANCELLED = code(
+    "command.cancelled", WorldError, N_("Cancelled; what was under way was brought to a safe stop."), N_("Start it again when you want it."),
+    retryable=True,
 )
 NO_WINDOW = code(
     "command.no-window", UsageError, N_("This installation has no window; name a command."), N_("`sealift --help` lists the commands.")
@@ -57,7 +65,7 @@ NO_DISPLAY = code(
 
 
 GROUPS = (
-    (N_("Set up the site"), ("site", "account", "trust", "key", "settings", "practice")),
+    (N_("Set up the site"), ("site", "account", "approval", "trust", "key", "settings", "practice")),
     (N_("Bundles and models"), ("bundle", "model", "catalog", "fit")),
     (N_("Servers"), ("server", "inventory", "ready")),
     (N_("Into service"), ("push", "deploy", "smoke")),
@@ -67,9 +75,31 @@ GROUPS = (
 """The commands in the order of the work, as ``sealift --help`` shows them."""
 
 
+PROBLEMS = (
+    (r"the following arguments are required: (?P<names>.+)", N_("This is missing: {names}")),
+    (r"unrecognized arguments: (?P<names>.+)", N_("This is not known here: {names}")),
+    (r"argument (?P<name>.+?): invalid choice: (?P<value>.+) \(choose from (?P<names>.+)\)", N_("{name} cannot be {value}; choose from {names}")),
+    (r"argument (?P<name>.+?): expected one argument", N_("{name} needs a value")),
+    (r"argument (?P<name>.+?): expected at least one argument", N_("{name} needs at least one value")),
+    (r"argument (?P<name>.+?): not allowed with argument (?P<other>.+)", N_("{name} and {other} do not go together")),
+    (r"argument (?P<name>.+?): invalid (?P<kind>\w+) value: (?P<value>.+)", N_("{name} cannot be {value}")),
+    (r"ambiguous option: (?P<value>.+) could match (?P<names>.+)", N_("{value} may mean one of {names}")),
+)
+"""What the parser complains of in its own words, and ours."""
+
+
 class _Parser(argparse.ArgumentParser):
+    lang = "en"
+
     def error(self, message: str) -> NoReturn:
-        raise USAGE(problem=message, command=self.prog.partition(" ")[2].strip())
+        for form, text in PROBLEMS:
+            if match := re.fullmatch(form, message, re.DOTALL):
+                found = match.groupdict()
+                if "names" in found:  # what starts with an underscore is started by the program itself
+                    found["names"] = ", ".join(n for n in found["names"].split(", ") if not n.startswith("'_"))
+                message = tr(text, self.lang, **found)
+                break
+        raise USAGE(problem=message, command="".join(f"{word} " for word in self.prog.split()[1:]))
 
 
 class App:
@@ -162,8 +192,14 @@ class App:
     def close(self) -> None:
         """Close the engine, if one was opened."""
         if self._engine is not None:
+            self._tell_of_room()
             self._engine.close()
             self._engine = None
+
+    def _tell_of_room(self) -> None:
+        """Say in good time that the audit log fills up, where it was used at all."""
+        if "audit" in self._engine.__dict__ and (percent := self._engine.audit.percent_used()) >= 75:
+            self.say(N_("The audit log fills {percent} % of its quota. `sealift audit status` says more."), percent=percent)
 
 
 def _report_apart(problem: BaseException) -> Path:
@@ -223,6 +259,7 @@ def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
 def _translate(top: argparse.ArgumentParser, lang: str) -> None:
     """Render what the parsers say about themselves; argparse's own words as well."""
     for parser in every_parser(top):
+        parser.lang = lang
         parser._positionals.title, parser._optionals.title = N_("arguments"), N_("options")
         for group in parser._action_groups:
             group.title = group.title and tr(group.title, lang)
@@ -257,14 +294,20 @@ def main(
     _utf8()
     app: App | None = None
     try:
-        args = build_parser(_lang_of(words)).parse_args(words)
+        args = _parsed(words)
+        if args is None:
+            return EXIT_DONE
         app = App(args, window_check)
         if getattr(args, "run", None) is None:
             if open_window is None:
                 raise NO_WINDOW()
             return open_window(workspace=app.workspace, lang=args.lang)
+        if not args.command.startswith("_"):
+            _end_on_sigterm()
         return args.run(args, app)
     except (Cancelled, KeyboardInterrupt):
+        if _wants_json(words):
+            _failed(CANCELLED(), words)
         return EXIT_CANCELLED
     except SealiftError as problem:
         return _failed(problem, words)
@@ -272,8 +315,6 @@ def main(
         # The reader of our output went away; there is nobody to tell.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - replaces the broken stream until the process ends
         return EXIT_CANCELLED
-    except SystemExit as end:  # argparse, after --help and --version
-        return end.code if isinstance(end.code, int) else EXIT_DONE
     except Exception as problem:  # the very top: what nobody expected becomes a report, not a traceback
         report = app.report_crash(problem) if app else _report_apart(problem)
         return _failed(INTERNAL(what=f"{type(problem).__name__}; report: {report}"), words)
@@ -289,9 +330,36 @@ def _utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+def _parsed(words: list[str]) -> argparse.Namespace | None:
+    """The command line as read; None after --help and --version, which are printed, as JSON where that was asked for."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            return build_parser(_lang_of(words)).parse_args(words)
+    except SystemExit:
+        text = printed.getvalue()
+    if _wants_json(words):
+        name, _, version = text.strip().partition(" ")
+        known = {"program": name, "version": version} if text == f"sealift {console.__version__}\n" else {"help": text}
+        text = json.dumps(known, ensure_ascii=False, indent=2) + "\n"
+    print(text, end="", flush=True)
+    return None
+
+
+def _end_on_sigterm() -> None:
+    """Take the end that a service manager or a shutdown asks for as a cancel, so that jobs come to a safe stop."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether one JSON document is wanted on stdout; also when the command line is wrong. Options may be shortened."""
+    return any(word in ("--json", "--jso", "--js") for word in words)
+
+
 def _failed(problem: SealiftError, words: list[str]) -> int:
     lang = _lang_of(words)
-    if "--json" in words:
+    if _wants_json(words):
         print(json.dumps({"error": problem.as_dict(lang)}, ensure_ascii=False, indent=2, default=str), flush=True)
     else:
         print(f"sealift: {problem.message(lang)}\n{problem.remedy(lang)} [{problem.code}]", file=sys.stderr, flush=True)

@@ -63,6 +63,10 @@ class ProgressPrinter:
         text = f"{done} / {total} {unit}"
         if unit == "bytes":
             text = f"{units.size(done)} / {units.size(total)}  {units.rate(done / spent)}"
+            # The slowest server's; not known while one of them is not.
+            waits = [p.left_s for p in self._progress.values() if p.done < (p.total or 0)]
+            if waits and None not in waits:
+                text += f"  {units.duration(max(waits))}"
         share = min(1.0, done / total) if total else 0.0
         bar = "█" * int(24 * share) + "░" * (24 - int(24 * share))
         self._wipe()

@@ -36,6 +36,8 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     parser.add_argument("--relay", choices=("auto", "off"), default="auto")
     parser.add_argument("--degree", choices=("received", "stored", "media"), help="how the server verifies; never less than the policy")
     parser.add_argument("--limit", metavar="RATE", help="most bytes a second, all servers together, such as 50MiB")
+    parser.add_argument("--window", metavar="HH:MM-HH:MM", help="send only at these hours, such as 20:00-06:00; wait else")
+    parser.add_argument("--priority", choices=("low", "normal", "high"), default="normal", help="lower ones wait for higher ones")
     parser.add_argument("--connections", type=int, metavar="N", help="1 to 4 to each server; measured when not given")
     parser.add_argument("--component", action="append", metavar="ID", help="only this component; may be given several times")
     parser.add_argument("--verify-only", action="store_true", help="send nothing: hash what lies on the servers again")
@@ -63,6 +65,7 @@ def _run(args: argparse.Namespace, app: Any) -> int:
     if args.verify_only:
         return _verify(app, engine, release, names, args.component)
     options = {"relay": args.relay, "degree": args.degree, "components": args.component, "limit_bytes_per_s": limit}
+    options |= {"priority": args.priority, "window": args.window}
     title = app.t(N_("Push {title}"), title=release.title)
     data = app.ctx_job(engine.push.job(release, names, title, connections=args.connections, **options))
     app.out(data, lambda: _told(app, data))
@@ -77,7 +80,7 @@ def _exit_code(servers: list[dict[str, Any]]) -> int:
 
 
 def _told(app: Any, data: dict[str, Any]) -> str:
-    heads = (N_("Server"), N_("Outcome"), N_("Degree"), N_("Sent"), N_("Was there"), N_("Time"))
+    heads = (N_("Server"), N_("Outcome"), N_("Degree"), N_("Sent"), N_("Was there"), N_("Fed by"), N_("Time"))
     rows = [
         (
             s["name"],
@@ -85,6 +88,7 @@ def _told(app: Any, data: dict[str, Any]) -> str:
             app.t(DEGREES[s["degree"]]),
             units.size(s["bytes_sent"]),
             units.size(s["bytes_reused"] + s["bytes_resumed"]),
+            app.t(N_("the console")) if s["via"] == "console" else s["via"].removeprefix("relay:"),
             units.duration(s["seconds"]),
         )
         for s in data["servers"]

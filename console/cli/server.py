@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import getpass
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from console.cli.inventory import change_lines
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code
 from console.i18n import N_
 from console.servers.importing import Imported, parse_csv, parse_ssh_config, read_text
@@ -36,6 +38,12 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.add_argument("fingerprint", nargs="?", help="SHA256:… as the server's administrator gives it")
     one.set_defaults(run=_trust)
     one = actions.add_parser("list", parents=common, help="all servers")
+    one.add_argument("--group", action="append", default=[], help="only servers of this group; may be repeated")
+    one.add_argument("--label", action="append", default=[], help="only servers with this label; may be repeated, all count")
+    one.add_argument("--match", metavar="TEXT", help="only servers with this text in name, address, group or labels")
+    one.add_argument("--state", choices=STATES, help="only servers that are so")
+    one.add_argument("--sort", choices=SORTS, default="name")
+    one.add_argument("--reverse", action="store_true")
     one.set_defaults(run=_list)
     for name, function, text in (("show", _show, "one server"), ("remove", _remove, "take a server out of the book")):
         one = actions.add_parser(name, parents=common, help=text)
@@ -59,6 +67,19 @@ def _register_add(actions: argparse._SubParsersAction, common: list[argparse.Arg
     one.add_argument("--group", default="")
     one.add_argument("--fingerprint", metavar="SHA256:…", help="trust the host key at once if this is its fingerprint")
     one.set_defaults(run=_add)
+    one = actions.add_parser("change", parents=common, help="change the entry of a server; what is not named stays")
+    one.add_argument("name")
+    one.add_argument("--address", help="HOST, USER@HOST or USER@HOST:PORT")
+    one.add_argument("--login", metavar="USER", help="the account on the server")
+    one.add_argument("--port", type=int)
+    one.add_argument("--identity", metavar="FILE", help="private key; empty for none")
+    one.add_argument("--auth", choices=AUTHS)
+    one.add_argument("--sudo", choices=SUDOS)
+    one.add_argument("--store", help="folder for weights on the server")
+    one.add_argument("--jump", action="append", metavar="NAME", help="server to go through, instead of those before; empty for none")
+    one.add_argument("--label", action="append", help="label, instead of those before; empty for none")
+    one.add_argument("--group")
+    one.set_defaults(run=_change)
 
 
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:@\s\[\]]+))"
@@ -93,9 +114,26 @@ def _add(args: argparse.Namespace, app: Any) -> int:
     return EXIT_DONE
 
 
+def _change(args: argparse.Namespace, app: Any) -> int:
+    book = app.engine().servers
+    user, address, port = _parse_address(args.address) if args.address else (None, None, None)
+    given = {"address": address, "user": args.login or user, "port": args.port or port, "auth": args.auth, "sudo": args.sudo,
+             "store": args.store, "group": args.group}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if args.identity is not None:
+        changes["identity_file"] = str(Path(args.identity).expanduser().absolute()) if args.identity else None
+    for key, words in (("jump", args.jump), ("labels", args.label)):
+        if words is not None:
+            changes[key] = tuple(word for word in words if word)
+    changed = book.update(replace(book.get(args.name), **changes))
+    app.out({"server": _public(changed)}, lambda: app.t(N_("Changed {name}."), name=args.name))
+    return EXIT_DONE
+
+
 def _public(record: ServerRecord) -> dict[str, Any]:
     keys = [HostKey(line) for line in record.host_keys]
-    return record.as_dict() | {"host_keys": [{"type": k.type, "fingerprint": k.fingerprint} for k in keys]}
+    return record.as_dict() | {"host_keys": [
+        {"type": k.type, "fingerprint": k.fingerprint} | ({"authority": True} if k.authority else {}) for k in keys]}
 
 
 def _import(args: argparse.Namespace, app: Any) -> int:
@@ -106,7 +144,7 @@ def _import(args: argparse.Namespace, app: Any) -> int:
     kind = args.format or _format_of(args.file)
     if kind == "known-hosts":
         return _import_pins(text, app)
-    found = parse_csv(text) if kind == "csv" else parse_ssh_config(text)
+    found = parse_csv(text) if kind == "csv" else parse_ssh_config(text, folder=args.file.absolute().parent)
     added, refused = app.engine().servers.add_all(found.records)
     problems = [{"line": p.line, "message": p.text} for p in found.problems]
     problems += [{"line": 0, "name": name, **problem.as_dict(app.lang)} for name, problem in refused]
@@ -129,10 +167,12 @@ def _format_of(file: Path) -> str:
 
 def _import_pins(text: str, app: Any) -> int:
     known = parse_known_hosts(text)
-    pinned = app.engine().servers.trust_known_hosts(known)
+    book = app.engine().servers
+    pinned, authorities = book.trust_known_hosts(known), book.trust_authorities(known)
     problems = [{"line": line, "message": reason} for line, reason in known.skipped]
-    app.out({"trusted": pinned, "problems": problems}, lambda: "\n".join(
+    app.out({"trusted": pinned, "authorities": authorities, "problems": problems}, lambda: "\n".join(
         [app.t(N_("Host keys of {count} servers trusted."), count=len(pinned)),
+         *(app.t(N_("Host certificates are believed of the authority {fingerprint}."), fingerprint=mark) for mark in authorities),
          *(app.t(N_("Line {line}: {problem}"), line=line, problem=reason) for line, reason in known.skipped)]))
     return EXIT_DONE
 
@@ -140,7 +180,8 @@ def _import_pins(text: str, app: Any) -> int:
 def _trust(args: argparse.Namespace, app: Any) -> int:
     book = app.engine().servers
     if args.fingerprint is None:
-        offered, known = book.offered_key(args.name), book.get(args.name).host_keys
+        offered = book.offered_key(args.name)
+        known = [line for line in book.get(args.name).host_keys if not HostKey(line).authority]
         data = {"server": args.name, "type": offered.type, "fingerprint": offered.fingerprint, "key": offered.line,
                 "trusted": offered.line in known, "changed": bool(known) and offered.line not in known}
         app.out(data, lambda: app.t(
@@ -156,31 +197,66 @@ def _trust(args: argparse.Namespace, app: Any) -> int:
 
 
 def _list(args: argparse.Namespace, app: Any) -> int:
-    records = app.engine().servers.list()
+    everything = app.engine().servers.list()
+    rows = [(r, _standing(app, r)) for r in everything if _chosen(r, args)]
+    rows = [row for row in rows if args.state in (None, row[1])]
+    rows.sort(key=lambda row: (_SORT_KEYS[args.sort](row), _natural(row[0].name)), reverse=args.reverse)
 
     def text() -> str:
-        if not records:
+        if not everything:
             return app.t(N_("No servers yet. Add one: sealift server add NAME ADDRESS"))
-        width, states = max(len(r.name) for r in records), (app.t(N_("host key not trusted")), app.t(N_("trusted")))
-        return "\n".join(f"{r.name:<{width}}  {r.user}@{r.address}:{r.port}  {states[bool(r.host_keys)]}"
-                         for r in records)
+        if not rows:
+            return app.t(N_("No server is like that."))
+        width = max(len(r.name) for r, _ in rows)
+        return "\n".join(f"{r.name:<{width}}  {r.user}@{r.address}:{r.port}  {app.t(_STATE_TEXTS[state])}"
+                         + "".join(f"  {part}" for part in (r.group and f"@{r.group}", ", ".join(r.labels)) if part) for r, state in rows)
 
-    app.out({"servers": [_public(r) for r in records]}, text)
+    app.out({"servers": [_public(r) | {"state": state} for r, state in rows]}, text)
     return EXIT_DONE
+
+
+def _chosen(r: ServerRecord, args: argparse.Namespace) -> bool:
+    words = " ".join((r.name, r.address, r.group, *r.labels)).casefold()
+    return ((not args.group or r.group in args.group) and set(args.label) <= set(r.labels)
+            and (args.match is None or args.match.casefold() in words))
+
+
+def _standing(app: Any, r: ServerRecord) -> str:
+    latest = app.engine().inventory.latest(r.name)
+    if not r.host_keys:
+        return "untrusted"
+    return "never-asked" if latest is None else "reached" if latest.reached else "unreachable"
+
+
+_STATE_TEXTS = {"untrusted": N_("host key not trusted"), "never-asked": N_("never asked"), "reached": N_("answered"),
+                "unreachable": N_("did not answer")}
+STATES, SORTS = tuple(_STATE_TEXTS), ("name", "address", "group", "state")
+_SORT_KEYS = {"name": lambda row: (), "address": lambda row: _natural(row[0].address), "group": lambda row: row[0].group,
+              "state": lambda row: STATES.index(row[1])}
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """A key that sorts gpu-2 before gpu-10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]{1,18})", text) if part]
 
 
 def _show(args: argparse.Namespace, app: Any) -> int:
     record = app.engine().servers.get(args.name)
     latest = app.engine().inventory.latest(args.name)
+    changes = app.engine().inventory.changes(args.name) if latest and latest.reached else []
     taken = latest and {"taken_at": latest.taken_at, "reached": latest.reached, "error": latest.error,
-                        "devices": plain(latest.devices)}
+                        "devices": plain(latest.devices), "differences": [c.as_dict() for c in changes]}
     data = {"server": _public(record), "inventory": taken}
 
     def text() -> str:
         lines = [f"{key}: {', '.join(value) if isinstance(value, list) else value}"
                  for key, value in record.as_dict().items() if value not in (None, [], "")]
-        lines += [f"host key: {HostKey(line).type} {HostKey(line).fingerprint}" for line in record.host_keys]
-        return "\n".join(lines)
+        lines += [f"{'host authority' if HostKey(line).authority else 'host key'}: {HostKey(line).type} {HostKey(line).fingerprint}"
+                  for line in record.host_keys]
+        if latest:
+            lines.append(app.t(N_("Asked at {when}: {state}."), when=latest.taken_at,
+                               state=app.t(_STATE_TEXTS["reached" if latest.reached else "unreachable"])))
+        return "\n".join(lines + change_lines(app, changes))
 
     app.out(data, text)
     return EXIT_DONE

@@ -9,6 +9,7 @@ from typing import Any
 from console.cli.output import table
 from console.errors import EXIT_DONE
 from console.i18n import N_
+from console.site.site import CLASSIFICATIONS, DEGREES, JURISDICTIONS, Site
 
 
 def _truth(text: str) -> bool:
@@ -17,14 +18,21 @@ def _truth(text: str) -> bool:
     return text == "yes"
 
 
+POLICY_WORDS = {
+    "two_person": N_("A second person's yes"), "release_threshold": N_("Holders that must have signed a bundle"),
+    "push_degree": N_("Least verification of a push"), "relay": N_("Servers may hand files on"),
+    "keyring": N_("Secrets in the desktop's keyring"), "max_age_days": N_("Days until the newest release counts as old"),
+}
+
+
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``site`` and ``settings``."""
     parser = sub.add_parser("site", parents=common, help="create and describe the site in the workspace")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("init", parents=common, help="create the site")
     one.add_argument("--name", required=True)
-    one.add_argument("--jurisdiction", default="other", help="us, ca, eu, cn or other")
-    one.add_argument("--classification", default="internal", help="public, internal, confidential or restricted")
+    one.add_argument("--jurisdiction", default="other", choices=JURISDICTIONS, help="us, ca, eu, cn or other")
+    one.add_argument("--classification", default="internal", choices=CLASSIFICATIONS, help="public, internal, confidential or restricted")
     one.add_argument("--id", help="the site's id in bundles' audiences; made from the name when left out")
     _policy_options(one)
     one.set_defaults(run=_init)
@@ -32,8 +40,8 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_show)
     one = actions.add_parser("set", parents=common, help="change it")
     one.add_argument("--name")
-    one.add_argument("--jurisdiction")
-    one.add_argument("--classification")
+    one.add_argument("--jurisdiction", choices=JURISDICTIONS, help="us, ca, eu, cn or other")
+    one.add_argument("--classification", choices=CLASSIFICATIONS, help="public, internal, confidential or restricted")
     _policy_options(one)
     one.set_defaults(run=_set)
 
@@ -51,7 +59,7 @@ def _policy_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("policy")
     group.add_argument("--two-person", type=_truth, metavar="yes|no", help="trust, import and deployment need a second person")
     group.add_argument("--release-threshold", type=int, metavar="N", help="distinct holders that must have signed a bundle")
-    group.add_argument("--push-degree", metavar="DEGREE", help="least verification of a push: received, stored or media")
+    group.add_argument("--push-degree", choices=DEGREES, metavar="DEGREE", help="least verification of a push: received, stored or media")
     group.add_argument("--relay", type=_truth, metavar="yes|no", help="servers may hand a push on to each other")
     group.add_argument("--keyring", type=_truth, metavar="yes|no", help="secrets may be kept in the desktop's keyring")
     group.add_argument("--max-age-days", type=int, metavar="N", help="warn when the newest release is older")
@@ -65,7 +73,7 @@ def _policy(args: argparse.Namespace) -> dict[str, Any]:
 def _init(args: argparse.Namespace, app: Any) -> int:
     site = app.engine().site.init(args.name, args.jurisdiction, args.classification, args.id, **_policy(args))
     app.out(
-        {"site": asdict(site), "workspace": str(app.workspace), "audit_verifier_key": app.engine().audit.verifier_line()},
+        _document(app, site),
         lambda: app.t(N_("The site {name} is set up in {workspace}."), name=site.name, workspace=str(app.workspace)),
     )
     return EXIT_DONE
@@ -73,17 +81,30 @@ def _init(args: argparse.Namespace, app: Any) -> int:
 
 def _show(args: argparse.Namespace, app: Any) -> int:
     site = app.engine().site.need()
-    document = {"site": asdict(site), "workspace": str(app.workspace), "audit_verifier_key": app.engine().audit.verifier_line()}
-    rows = [
-        ("name", site.name),
-        ("id", site.site_id),
-        ("jurisdiction", site.jurisdiction),
-        ("classification", site.classification),
-        *((key.replace("_", " "), str(value)) for key, value in asdict(site.policy).items()),
-        ("audit verifier key", document["audit_verifier_key"]),
-    ]
-    app.out(document, lambda: "\n".join(f"{key}: {value}" for key, value in rows))
+    document = _document(app, site)
+
+    def text() -> str:
+        words = {True: app.t(N_("yes")), False: app.t(N_("no")), None: app.t(N_("as soon as there is an approver"))}
+        rows = [
+            (N_("Name"), site.name),
+            ("ID", site.site_id),
+            (N_("Jurisdiction"), site.jurisdiction),
+            (N_("Classification"), site.classification),
+            *((POLICY_WORDS[key], words[value] if value is None or isinstance(value, bool) else str(value))
+              for key, value in asdict(site.policy).items()),
+            (N_("Verifier key of the audit log"), document["audit_verifier_key"]),
+            (N_("Workspace"), document["workspace"]),
+        ]
+        return "\n".join(f"{app.t(key)}: {value}" for key, value in rows)
+
+    app.out(document, text)
     return EXIT_DONE
+
+
+def _document(app: Any, site: Site) -> dict[str, Any]:
+    engine = app.engine()
+    return {"site": asdict(site), "two_person_in_force": engine.approvals.required(), "workspace": str(app.workspace),
+            "audit_verifier_key": engine.audit.verifier_line()}
 
 
 def _set(args: argparse.Namespace, app: Any) -> int:

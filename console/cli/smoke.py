@@ -45,7 +45,8 @@ def _device(args: argparse.Namespace, app: Any) -> int:
     from console.jobs.job import JobSpec
 
     fill_credentials(args, app)
-    engine, names = app.engine(), tuple(args.names)
+    engine = app.engine()
+    names = tuple(record.name for record in engine.servers.select(args.names))
     spec = JobSpec("smoke.device", app.t(N_("Smoke test on devices")), lambda ctx: engine.smoke.device(ctx, names),
                    names)
     return _told(app, app.ctx_job(spec))

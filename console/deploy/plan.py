@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.deploy.playbook import Playbook
-from console.errors import InputError, WorldError, code
+from console.errors import InputError, UsageError, WorldError, code
 from console.i18n import N_
 from console.steps import Change, Host, Task, kinds
 
@@ -20,7 +20,7 @@ NO_COMPONENT = code("deploy.no-component", InputError, N_("The release has no {t
                     N_("Choose another playbook, or a release that carries what this one needs."))
 CHOOSE = code("deploy.choose-component", InputError, N_("The release has several {type} components: {found}."),
               N_("Say which one with --{type} ID."))
-BAD_NAME = code("deploy.bad-name", InputError, N_("A deployment cannot be called {name}."),
+BAD_NAME = code("deploy.bad-name", UsageError, N_("A deployment cannot be called {name}."),
                 N_("Use lower-case letters, digits, dots and dashes, at most 63."))
 NO_PORT = code("deploy.no-port", WorldError, N_("No port from {first} to {last} is free on {server}."),
                N_("Stop what listens there, or name a port with --answer port=NUMBER."))
@@ -55,7 +55,10 @@ class ServerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that an approval is about. ``digest`` covers all of it but the id, the author and the time."""
+    """Everything that an approval is about. ``digest`` covers all of it but the id, the author and the time.
+
+    ``attempt`` counts: the same was planned, applied and ended before. Each needs its own yes.
+    """
 
     id: str
     digest: str
@@ -70,6 +73,7 @@ class Plan:
     service: dict[str, Any]
     servers: tuple[ServerPlan, ...]
     created_by: str = ""
+    attempt: int = 1
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """For JSON and the screen."""
@@ -83,7 +87,8 @@ class Plan:
     def _head(self) -> dict[str, Any]:
         return {"name": self.name, "served_name": self.served_name, "playbook": self.playbook,
                 "playbook_digest": self.playbook_digest, "status": self.status, "release_id": self.release_id,
-                "components": list(self.components), "answers": self.answers, "service": self.service}
+                "components": list(self.components), "answers": self.answers, "service": self.service} | (
+            {"attempt": self.attempt} if self.attempt > 1 else {})
 
 
 def sealed(plan_without_id: Plan) -> Plan:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,7 @@ class _Reading:
         return kind, options
 
 
+@cache
 def built_in() -> dict[str, Playbook]:
     """The playbooks that ship with the program, by id."""
     found = {}

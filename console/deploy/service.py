@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from console.deploy import plan as planning
@@ -66,7 +67,7 @@ class DeployService:
         order, port = self._order(playbook_id, release, dict(answers or {}), name, model, runtime)
         records = self._engine.servers.select(list(names))
         parts = self._parts(order, records, port)
-        made = planning.sealed(Plan(
+        made = self._sealed(Plan(
             "", "", order.name, order.name, order.playbook.id, order.playbook.digest, order.playbook.status,
             release.release_id, tuple(c.id for c in (order.model, order.runtime) if c), order.answers,
             dict(order.playbook.service), tuple(parts), self._engine.actor.id))
@@ -79,6 +80,16 @@ class DeployService:
             "changes": sum(len(p.changes) for p in made.servers),
             "refused": [p.name for p in made.servers if p.refused]})
         return made
+
+    def _sealed(self, plan: Plan) -> Plan:
+        """The plan with its digest; one that was applied and has ended before is another plan when it is made again."""
+        made = planning.sealed(plan)
+        while (known := table.get_deployment(self._store, made.id)) and self._ended(known):
+            made = planning.sealed(replace(made, id="", digest="", attempt=made.attempt + 1))
+        return made
+
+    def _ended(self, deployment: Mapping[str, Any]) -> bool:
+        return all(row["state"] in CLOSED_STATES for row in table.servers(self._store, deployment["id"]))
 
     def _order(self, playbook_id: str, release: Any, answers: dict[str, Any], name: str | None, model: str | None,
                runtime: str | None) -> tuple[Order, int | None]:
@@ -179,9 +190,16 @@ class DeployService:
 
         Raises:
             DeniedError: not an approver, or the plan's own author where the site wants two people.
+            InputError: ``deploy.already-applied``.
         """
+        self._engine.require("approver")
         plan = self.get_plan(plan_id)
-        found = self._engine.approvals.grant(ACTION, plan.id, plan.digest)
+        known = table.get_deployment(self._store, plan.id)
+        if known:
+            raise ALREADY(plan=plan.id, deployment=known["id"])
+        found = self._engine.approvals.granted(ACTION, plan.digest)
+        if found is None or self._engine.actor.id not in found.granted:
+            found = self._engine.approvals.grant(ACTION, plan.id, plan.digest)
         table.set_plan_state(self._store, plan.id, "approved")
         return {"state": "approved", "digest": plan.digest, "approved_by": list(found.granted)}
 
@@ -205,7 +223,8 @@ class DeployService:
         plan = self.get_plan(plan_id)
         deployment = self._begin(plan)
         about = {"deployment": deployment, "servers": [p.name for p in plan.servers]}
-        with self._engine.act("deploy.start", _object(plan), about):
+        yes = self._engine.approvals.spent(ACTION, plan.digest)
+        with self._engine.act("deploy.start", _object(plan), about, approvers=yes.granted if yes else (), corr=yes and yes.id):
             states = {part.name: self._row(deployment, part.name) for part in plan.servers}
             todo = [part for part in plan.servers if states[part.name]["state"] not in CLOSED_STATES]
             self._push(ctx, plan, todo)
@@ -215,15 +234,23 @@ class DeployService:
         servers = [done.get(name) or {"name": name, "outcome": row["state"], "port": row["port"], "error": row["error"]}
                    for name, row in states.items()]
         self._engine.audit.append("deploy.end", outcome="success" if _all_serve(servers) else "failure",
-                                  obj=_object(plan),
+                                  obj=_object(plan), approvers=yes.granted if yes else (), corr=yes and yes.id,
                                   detail={"deployment": deployment,
                                           "servers": {s["name"]: s["outcome"] for s in servers}})
+        self._keep_heads(ctx, [s["name"] for s in servers if s["outcome"] == "serving"])
         return {"deployment": deployment, "plan": plan.id, "servers": servers}
+
+    def _keep_heads(self, ctx: Any, names: list[str]) -> None:
+        """Have the servers keep the log's head over what was just done; a failure of that is a note, not a failure."""
+        if names and self._engine.settings.get("audit.head-servers"):
+            from console.audit.copies import copy_heads
+
+            copy_heads(self._engine, ctx, names)
 
     def _begin(self, plan: Plan) -> str:
         known = table.get_deployment(self._store, plan.id)
         if known:
-            if all(row["state"] in CLOSED_STATES for row in table.servers(self._store, known["id"])):
+            if self._ended(known):
                 raise ALREADY(plan=plan.id, deployment=known["id"])
             return known["id"]
         number = table.count_named(self._store, plan.name) + 1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import Fact, over_files
 from console.facts.grammar import Page, clean, shown, strict_json, whole
 
 # The names in the order of preference; the Chinese ones are those of util-linux's own translation.
@@ -90,11 +90,15 @@ def _numa(text: str) -> list[dict[str, Any]]:
     return nodes
 
 
-_NUMA_SCRIPT = r"""for n in /sys/devices/system/node/node[0-9]*; do [ -d "$n" ] || continue
-printf '%s|%s|%s|%s\n' "${n##*/}" "$(cat "$n/cpulist")" \
-"$(awk '/MemTotal/ { print $4 }' "$n/meminfo")" "$(cat "$n/distance")"; done"""
+_NUMA_SCRIPT = over_files(
+    r"""{ n = split(path, part, "/"); node = part[n - 1]; if (!(node in seen)) { seen[node]; names[++count] = node }
+if (part[n] != "meminfo") said[node, part[n]] = value
+else if (value ~ /MemTotal:/) { split(value, word, " "); said[node, "kib"] = word[4] } }
+END { for (i = 1; i <= count; i++) { node = names[i]
+print node "|" said[node, "cpulist"] "|" said[node, "kib"] "|" said[node, "distance"] } }""",
+    *(f"/sys/devices/system/node/node[0-9]*/{name}" for name in ("cpulist", "meminfo", "distance")))
 
 FACTS = [
-    Fact("cpu.info", ("lscpu",), 10, _info),
-    Fact("cpu.numa", ("sh", "-c", _NUMA_SCRIPT), 5, _numa),
+    Fact("cpu.info", ("lscpu",), 10, _info, quick=True, lasting=True),
+    Fact("cpu.numa", ("sh", "-c", _NUMA_SCRIPT), 5, _numa, needs="awk", quick=True, lasting=True),
 ]

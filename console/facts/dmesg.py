@@ -60,4 +60,4 @@ def _log(text: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "error_kind"} | {"counts": counts}
 
 
-FACTS = [Fact("kernel.log", ("sh", "-c", _SCRIPT), 15, _log, needs_root=True, tool="dmesg")]
+FACTS = [Fact("kernel.log", ("sh", "-c", _SCRIPT), 15, _log, needs_root=True, quick=True, tool="dmesg")]

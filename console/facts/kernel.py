@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.facts.fact import Fact, file_fact
+from console.facts.fact import Fact, file_fact, over_files
 from console.facts.grammar import clean, pairs
 
 _SETTINGS = {
@@ -15,8 +15,8 @@ _SETTINGS = {
     "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "selinux_enforce": "/sys/fs/selinux/enforce",
     "user_namespaces": "/proc/sys/user/max_user_namespaces"}
 
-_SCRIPT = "\n".join(f'[ -r {path} ] && printf \'{name}=%s\\n\' "$(head -n 1 {path} 2>/dev/null)"'
-                    for name, path in _SETTINGS.items()) + "\nexit 0"
+_NAMED = "; ".join(f'name["{path}"] = "{name}"' for name, path in _SETTINGS.items())
+_SCRIPT = over_files(f'BEGIN {{ {_NAMED} }}\n!(path in seen) {{ seen[path]; print name[path] "=" value }}', *_SETTINGS.values())
 
 # Only the names: a proxy's address may hold a password.
 _PROXY_SCRIPT = r"env | sed -n 's/^\([A-Za-z_]*[Pp][Rr][Oo][Xx][Yy]\)=..*/\1/p'"
@@ -35,7 +35,7 @@ def _names(text: str) -> list[Any]:
 
 
 FACTS = [
-    Fact("kernel.settings", ("sh", "-c", _SCRIPT), 5, _settings),
+    Fact("kernel.settings", ("sh", "-c", _SCRIPT), 5, _settings, needs="awk", quick=True),
     file_fact("kernel.modules", "/proc/modules", _modules),
-    Fact("env.proxies", ("sh", "-c", _PROXY_SCRIPT), 5, _names),
+    Fact("env.proxies", ("sh", "-c", _PROXY_SCRIPT), 5, _names, quick=True),
 ]

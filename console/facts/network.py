@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import Fact, over_files
 from console.facts.grammar import clean, whole
 
-_LINKS_SCRIPT = r"""for d in /sys/class/net/*; do [ -e "$d" ] || continue
-printf '%s|%s|%s|%s|%s|%s|%s\n' "${d##*/}" "$(cat "$d/operstate" 2>/dev/null)" "$(cat "$d/speed" 2>/dev/null)" \
-"$(cat "$d/duplex" 2>/dev/null)" "$(cat "$d/mtu" 2>/dev/null)" "$(cat "$d/address" 2>/dev/null)" \
-"$(readlink "$d/device/driver" 2>/dev/null)"; done"""
+_LINKS_SCRIPT = over_files(
+    r"""{ n = split(path, part, "/"); link = part[5]; if (!(link in seen)) { seen[link]; names[++count] = link }
+if (part[n] != "uevent") said[link, part[n]] = value
+else if (value ~ /^DRIVER=/) said[link, "driver"] = substr(value, 8) }
+END { for (i = 1; i <= count; i++) { link = names[i]; print link "|" said[link, "operstate"] "|" said[link, "speed"] "|" \
+said[link, "duplex"] "|" said[link, "mtu"] "|" said[link, "address"] "|" said[link, "driver"] } }""",
+    *(f"/sys/class/net/*/{name}" for name in ("operstate", "speed", "duplex", "mtu", "address", "device/uevent")))
 
-_RDMA_SCRIPT = r"""for p in /sys/class/infiniband/*/ports/*; do [ -d "$p" ] || continue; d=${p%/ports/*}
-printf '%s|%s|%s|%s|%s|%s\n' "${d##*/}" "${p##*/}" "$(cat "$p/state")" "$(cat "$p/phys_state")" "$(cat "$p/rate")" \
-"$(cat "$p/link_layer")"; done"""
+_RDMA_SCRIPT = over_files(
+    r"""{ n = split(path, part, "/"); port = part[5] "|" part[7]; said[port, part[n]] = value
+if (!(port in seen)) { seen[port]; names[++count] = port } }
+END { for (i = 1; i <= count; i++) { port = names[i]; print port "|" said[port, "state"] "|" said[port, "phys_state"] "|" \
+said[port, "rate"] "|" said[port, "link_layer"] } }""",
+    *(f"/sys/class/infiniband/*/ports/*/{name}" for name in ("state", "phys_state", "rate", "link_layer")))
 
 
 def _links(text: str) -> list[dict[str, Any]]:
@@ -54,7 +60,7 @@ def _rdma(text: str) -> list[dict[str, Any]]:
 
 
 FACTS = [
-    Fact("network.links", ("sh", "-c", _LINKS_SCRIPT), 10, _links),
-    Fact("network.addresses", ("ip", "-o", "addr"), 5, _addresses),
-    Fact("network.rdma", ("sh", "-c", _RDMA_SCRIPT), 5, _rdma),
+    Fact("network.links", ("sh", "-c", _LINKS_SCRIPT), 10, _links, needs="awk", quick=True),
+    Fact("network.addresses", ("ip", "-o", "addr"), 5, _addresses, quick=True),
+    Fact("network.rdma", ("sh", "-c", _RDMA_SCRIPT), 5, _rdma, needs="awk", quick=True),
 ]

@@ -62,6 +62,10 @@ def _release(text: str) -> dict[str, Any]:
     return release_env(page) | {"os_id_like": fields.get("ID_LIKE", "").split()}
 
 
+BOOT = "os.boot"
+"""The fact that is another after each start of the server."""
+
+
 def _one_line(text: str) -> str | None:
     line = clean(text).strip()
     return line.splitlines()[0][:200] if line else None
@@ -69,8 +73,9 @@ def _one_line(text: str) -> str | None:
 
 FACTS = [
     file_fact("os.release", "/etc/os-release", _release),
-    Fact("os.kernel", ("uname", "-r"), 5, _one_line),
-    Fact("os.arch", ("uname", "-m"), 5, _one_line),
-    Fact("os.hostname", ("uname", "-n"), 5, _one_line),
-    Fact("os.virtualization", ("systemd-detect-virt",), 5, _one_line),
+    file_fact(BOOT, "/proc/sys/kernel/random/boot_id", _one_line),
+    Fact("os.kernel", ("uname", "-r"), 5, _one_line, quick=True, lasting=True),
+    Fact("os.arch", ("uname", "-m"), 5, _one_line, quick=True, lasting=True),
+    Fact("os.hostname", ("uname", "-n"), 5, _one_line, quick=True),
+    Fact("os.virtualization", ("systemd-detect-virt",), 5, _one_line, quick=True, lasting=True),
 ]

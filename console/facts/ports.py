@@ -23,4 +23,4 @@ def _listening(text: str) -> list[dict[str, Any]]:
     return found
 
 
-FACTS = [Fact("net.listening", ("ss", "-ltn"), 10, _listening)]
+FACTS = [Fact("net.listening", ("ss", "-ltn"), 10, _listening, quick=True)]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from console.accelerators import amd_smi, ascend_pages, ascend_table, nvidia_query, nvidia_table, rocm_smi, topology
+from console.accelerators import amd_smi, ascend_pages, ascend_table, nvidia_monitor, nvidia_query, nvidia_table, rocm_smi, topology
 from console.accelerators.toolerrors import tool_error
-from console.facts import collectenv, cpu, dmesg, lspci, memory, os
+from console.facts import collectenv, cpu, dmesg, lspci, memory, os, surroundings
 from console.facts.fact import UNKNOWN_TOOL
 from console.facts.grammar import Page, clean
 
@@ -93,7 +93,7 @@ def parse_recorded(tool: str, raw: bytes) -> dict[str, Any]:
         raise UNKNOWN_TOOL(tool=tool[:200])
     call = known[-1]
     vendor, read, may_fail = _READERS[call.program]
-    text = clean(raw, tool)
+    text = surroundings.without(clean(raw, tool), call.program)
     failure = tool_error(text) if may_fail else None
     if failure:
         return {"vendor": vendor, "tool": tool} | failure
@@ -113,6 +113,8 @@ def _nvidia_smi(page: Page, call: Call) -> dict[str, Any]:
         return topology.parse_topology(page)
     if call.words[:1] == ("nvlink",):
         return nvidia_query.parse_nvlink(page)
+    if call.words[:1] in (("dmon",), ("pmon",)):
+        return (nvidia_monitor.parse_dmon if call.words[0] == "dmon" else nvidia_monitor.parse_pmon)(page)
     if call.has("--query-gpu"):
         return nvidia_query.parse_query_csv(page, *_csv_form(call, "--query-gpu"))
     if call.has("--query-compute-apps"):
@@ -121,8 +123,8 @@ def _nvidia_smi(page: Page, call: Call) -> dict[str, Any]:
         return nvidia_query.parse_version(page)
     if call.has("-L", "--list-gpus"):
         return nvidia_query.parse_list(page)
-    if call.has("--query") or call.short("q") or call.has("-x", "--xml-format"):
-        if page.text.lstrip().startswith("<"):
+    if call.has("--query") or call.short("q") or call.has("-a", "-x", "--xml-format"):
+        if re.search(r"^\s*<(?:\?xml|!DOCTYPE|nvidia_smi_log)", page.text, re.MULTILINE):
             return nvidia_query.parse_xml(page)
         return nvidia_query.parse_query_text(page, call.value("-d", "--display") or "")
     if any(not word.startswith("-") for word in call.words if not re.fullmatch(r"[\d,.:A-Fa-fGPU-]+", word)):
@@ -138,6 +140,8 @@ def _csv_form(call: Call, flag: str) -> tuple[list[str], bool]:
 
 
 def _npu_smi(page: Page, call: Call) -> dict[str, Any]:
+    if call.has("-v", "--version"):
+        return ascend_pages.parse_tool_version(page)
     kind = call.value("-t", "--type")
     if kind == "topo":
         return topology.parse_topology(page)
@@ -157,7 +161,7 @@ def _hccn_tool(page: Page, call: Call) -> dict[str, Any]:
 
 def _rocm_smi(page: Page, call: Call) -> dict[str, Any]:
     if call.has("--json"):
-        return rocm_smi.parse_json(page)
+        return rocm_smi.parse_topology_json(page) if _only_topology(call) else rocm_smi.parse_json(page)
     if call.has("--csv"):
         return rocm_smi.parse_csv(page)
     if any(word.startswith("--showtopo") for word in call.words):
@@ -167,6 +171,11 @@ def _rocm_smi(page: Page, call: Call) -> dict[str, Any]:
     if call.words and not all(re.fullmatch(r"-d|\d+", word) for word in call.words):
         return rocm_smi.parse_pages(page, call.has("-a", "--showall", "--showallinfo"))
     return rocm_smi.parse_table(page)
+
+
+def _only_topology(call: Call) -> bool:
+    shows = [word for word in call.words if word.startswith("--show") or word in ("-a", "-i", "-u")]
+    return bool(shows) and all(word.startswith("--showtopo") for word in shows)
 
 
 def _hy_smi(page: Page, call: Call) -> dict[str, Any]:
@@ -224,6 +233,8 @@ def _cat(page: Page, call: Call) -> dict[str, Any]:
         return {"env": memory.meminfo_env(page)}
     if name in ("version.info", "version.cfg") or name.endswith("_install.info") or name.endswith(".info"):
         return {"vendor": "ascend"} | ascend_pages.parse_info_file(page, path)
+    if path.endswith("driver/nvidia/version"):
+        return {"vendor": "nvidia"} | nvidia_query.parse_module_version(page)
     raise UNKNOWN_TOOL(tool=call.line[:200])
 
 

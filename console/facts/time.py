@@ -9,7 +9,7 @@ from console.facts.fact import Fact
 from console.facts.grammar import clean, number, pairs
 
 _SCRIPT = r"""printf 'now=%s\n' "$(date -u +%s)"
-if command -v timedatectl >/dev/null 2>&1; then timedatectl show 2>/dev/null || timedatectl status 2>/dev/null; fi
+if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then timedatectl show 2>/dev/null || timedatectl status 2>/dev/null; fi
 if command -v chronyc >/dev/null 2>&1; then printf 'chrony=%s\n' "$(chronyc -n -c tracking 2>/dev/null)"; fi
 exit 0"""
 

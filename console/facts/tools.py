@@ -18,6 +18,6 @@ def _present(text: str) -> dict[str, str | None]:
 
 
 _SCRIPT = f"""for t in {' '.join(TOOLS)}; do
-printf '%s=%s\\n' "$t" "$(command -v "$t" 2>/dev/null)"; done; exit 0"""
+printf '%s=' "$t"; command -v "$t" 2>/dev/null || echo; done; exit 0"""
 
-FACTS = [Fact("tools.present", ("sh", "-c", _SCRIPT), 5, _present)]
+FACTS = [Fact("tools.present", ("sh", "-c", _SCRIPT), 5, _present, quick=True)]

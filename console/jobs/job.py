@@ -49,6 +49,11 @@ class Context:
             self._wakers: list[Callable[[], None]] = []
 
     @property
+    def job(self) -> str | None:
+        """The job's id; None outside any job."""
+        return self._job
+
+    @property
     def cancelled(self) -> bool:
         """Whether the operator asked to stop."""
         return self._root._stop.is_set()
@@ -63,10 +68,10 @@ class Context:
         self.checkpoint()
         self._publish(Phase(self._job, name, self._server))
 
-    def progress(self, done: int, total: int | None, unit: str) -> None:
-        """Say how far it is."""
+    def progress(self, done: int, total: int | None, unit: str, left_s: float | None = None) -> None:
+        """Say how far it is, and how many seconds it still takes where that was measured."""
         self.checkpoint()
-        self._publish(Progress(self._job, done, total, unit, self._server))
+        self._publish(Progress(self._job, done, total, unit, self._server, left_s))
 
     def note(self, text: str, **params: Any) -> None:
         """A line for the operator; ``text`` is marked with ``N_``."""

@@ -96,5 +96,5 @@ class PracticeSite:
             book.update(replace(present, port=port))
         if present is None or not present.host_keys:
             public = (self.folder / name / "host_key.pub").read_text(encoding="ascii")
-            book.trust(name, HostKey(" ".join(public.split()[:2])).fingerprint)
+            book.trust(name, HostKey(" ".join(public.split()[:2])).fingerprint, own=True)
         return book.get(name)

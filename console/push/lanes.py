@@ -28,11 +28,12 @@ GAIN = 1.1
 
 @dataclass(frozen=True)
 class Way:
-    """How a further connection to the server is made."""
+    """How a further connection to the server is made. ``jumps`` are the bastions on the way, nearest first."""
 
     target: Target
     login: Login
     python: str
+    jumps: tuple[tuple[Target, Login], ...] = ()
 
 
 class Slots:
@@ -62,7 +63,7 @@ class Lane(threading.Thread):
         self,
         work: Work,
         process: subprocess.Popen,
-        on_sent: Callable[[int], None],
+        on_sent: Callable[[int, int], None],
         on_good: Callable[[], None],
         on_problem: Callable[[BaseException], None],
         plan: PushPlan,
@@ -72,7 +73,7 @@ class Lane(threading.Thread):
         self._work, self._process, self._plan = work, process, plan
         self._on_sent, self._on_good, self._on_problem, self._on_end = on_sent, on_good, on_problem, on_end
         self._mine: set[tuple[int, int]] = set()
-        self._writing = threading.Lock()
+        self._writing, self._ordering = threading.Lock(), threading.RLock()
         self.joined = False
 
     def run(self) -> None:
@@ -93,31 +94,33 @@ class Lane(threading.Thread):
 
     def _heard(self, told: dict[str, Any]) -> None:
         if "sent" in told:
-            self._on_sent(self._plan.length(*told["sent"]))
+            self._on_sent(self._plan.length(*told["sent"]), told["bytes"])
             return
         if "joined" in told:
             self.joined = True
         elif "ok" in told or "bad" in told:
             key = tuple(told.get("ok") or told.get("bad"))
-            if key not in self._mine:
-                return
-            self._mine.discard(key)
+            with self._ordering:
+                if key not in self._mine:
+                    return
+                self._mine.discard(key)
             if "ok" in told:
                 self._work.good(key)
                 self._on_good()
             else:
                 self._work.bad(key)
         if self.joined:
-            self._order()
+            self.order()
 
-    def _order(self) -> None:
+    def order(self) -> None:
         """Keep two spans under way, so that the worker never waits for us."""
-        while sum(self._plan.length(*key) for key in self._mine) <= SPAN_BYTES:
-            span = self._work.take(lane=True)
-            if span is None:
-                return
-            self._mine.update((span[0], index) for index in span[1])
-            self._write({"span": [span[0], list(span[1])]})
+        with self._ordering:
+            while sum(self._plan.length(*key) for key in tuple(self._mine)) <= SPAN_BYTES:
+                span = self._work.take(lane=True)
+                if span is None:
+                    return
+                self._mine.update((span[0], index) for index in span[1])
+                self._write({"span": [span[0], list(span[1])]})
 
     def _write(self, order: dict[str, Any]) -> None:
         with self._writing, suppress(OSError, ValueError):  # a worker that is gone is noticed by its reader
@@ -174,13 +177,19 @@ class Lanes:
         if not self._lanes:
             announce()
         way = self._way
-        process = worker.start(way.target, way.login, way.python, self._plan.store, self._files(), self._message())
+        process = worker.start(way.target, way.login, way.python, self._plan.store, self._files(), self._message(), way.jumps)
         self._lanes.append(self._start(process, self._slots.give))
         self._since, self._verified = time.monotonic(), self._work.verified
 
+    def wake(self) -> None:
+        """There is something to take again."""
+        for lane in self._lanes:
+            if lane.joined and lane.is_alive():
+                lane.order()
+
     def _files(self) -> dict[int, Any]:
         return {
-            n: [str(s.place), s.entry.path, [[o, c[1]] for o, c in zip(s.offsets, s.entry.chunks, strict=True)]]
+            n: [s.place, s.entry.path, [[o, c[1]] for o, c in zip(s.offsets, s.entry.chunks, strict=True)]]
             for n, s in enumerate(self._plan.sources)
             if s.entry.size >= LANE_BYTES
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,21 @@ PATIENCE_S = 45
 """How long a new push waits for the store: longer than a receiver without a console lives."""
 
 
-@dataclass(frozen=True)
 class Source:
-    """One distinct file: its entry in the signed index and its bytes on this desktop."""
+    """One distinct file: its entry in the signed index and its bytes on this desktop. Small, for there may be 100,000."""
 
-    entry: FileEntry
-    place: Path
+    __slots__ = ("_offsets", "entry", "place")
 
-    @cached_property
+    def __init__(self, entry: FileEntry, place: Path | str):
+        self.entry, self.place = entry, str(place)
+        self._offsets: tuple[int, ...] | None = None
+
+    @property
     def offsets(self) -> tuple[int, ...]:
         """Where each chunk begins."""
-        at, found = 0, []
-        for _, length in self.entry.chunks:
-            found.append(at)
-            at += length
-        return tuple(found)
+        if self._offsets is None:
+            self._offsets = tuple(accumulate((length for _, length in self.entry.chunks[:-1]), initial=0)) if self.entry.chunks else ()
+        return self._offsets
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class PushPlan:
     links: tuple[tuple[str, str], ...]
     executable: frozenset[str]
     patience_s: float = PATIENCE_S
+    relay: bool = False
 
     @cached_property
     def bytes_total(self) -> int:
@@ -62,6 +64,15 @@ class PushPlan:
     def chunks(self) -> tuple[tuple[int, int], ...]:
         """(file number, index) of every chunk, in the order in which the receiver counts them."""
         return tuple((n, i) for n, s in enumerate(self.sources) for i in range(len(s.entry.chunks)))
+
+    @cached_property
+    def first(self) -> tuple[int, ...]:
+        """For each file, the number of its first chunk over all files."""
+        at, found = 0, []
+        for source in self.sources:
+            found.append(at)
+            at += len(source.entry.chunks)
+        return tuple(found)
 
     def length(self, number: int, index: int) -> int:
         """Bytes of a chunk."""
@@ -79,31 +90,33 @@ class PushPlan:
                 "idle_s": IDLE_S,
                 "patience_s": self.patience_s,
                 "lane_bytes": LANE_BYTES,
+                "relay": self.relay and role == "lead",
             }
         ).encode()
-        packed = zlib.compress(struct.pack(">I", len(head)) + head + self._body, 1)
-        return struct.pack(">I", len(packed)) + packed
+        packer, packed = zlib.compressobj(1), []
+        for part in chain((struct.pack(">I", len(head)), head), self._body()):
+            packed.append(packer.compress(part))
+        packed.append(packer.flush())
+        return b"".join((struct.pack(">I", sum(map(len, packed))), *packed))
 
-    @cached_property
-    def _body(self) -> bytes:
+    def _body(self) -> Iterator[bytes]:
+        """In parts, each made when the one before is packed: with 100,000 files the whole is large."""
         entries = [s.entry for s in self.sources]
+        yield struct.pack(">III", len(entries), sum(len(e.chunks) for e in entries), len(self.links))
+        yield _packed("Q", (e.size for e in entries))
+        yield _packed("I", (len(e.chunks) for e in entries))
+        yield bytes(e.sha256 in self.executable for e in entries)
+        for e in entries:
+            yield bytes.fromhex(e.sha256)
+        for e in entries:
+            yield _packed("I", (length for _, length in e.chunks))
+        for e in entries:
+            yield bytes.fromhex("".join(digest for digest, _ in e.chunks))
         numbers = {e.sha256: n for n, e in enumerate(entries)}
-        chunks = [chunk for e in entries for chunk in e.chunks]
-        paths = [path.encode() for path, _ in self.links]
-        return b"".join(
-            (
-                struct.pack(">III", len(entries), len(chunks), len(paths)),
-                _packed("Q", (e.size for e in entries)),
-                _packed("I", (len(e.chunks) for e in entries)),
-                bytes(e.sha256 in self.executable for e in entries),
-                bytes.fromhex("".join(e.sha256 for e in entries)),
-                _packed("I", (length for _, length in chunks)),
-                bytes.fromhex("".join(digest for digest, _ in chunks)),
-                _packed("I", (numbers[sha256] for _, sha256 in self.links)),
-                _packed("H", (len(path) for path in paths)),
-                *paths,
-            )
-        )
+        yield _packed("I", (numbers[sha256] for _, sha256 in self.links))
+        yield _packed("H", (len(path.encode()) for path, _ in self.links))
+        for path, _ in self.links:
+            yield path.encode()
 
 
 def _packed(kind: str, values: Any) -> bytes:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import secrets
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import Connection, Limit, SourceFile, receiver_command
+from console.push.connection import Connection, SourceFile, receiver_command
+from console.push.control import Control, Pace
 from console.push.lanes import Lane, Lanes, Slots, Way
 from console.push.manifest import PushPlan
 from console.push.problems import BROKEN, WRONG_BYTES
+from console.push.relay import Chain, Member
 from console.push.sh_receiver import SCRIPT
 from console.push.shell import ShellPush
 from console.push.work import TRIES_A_CHUNK, Work
+from console.servers.record import ServerRecord
 from console.transport.base import Stream, Transport
+
+RELAY_WORDS = ("reach", "listening", "fed", "feed", "next")
 
 
 @dataclass
@@ -26,37 +33,51 @@ class Outcome:
     """What became of one server's push.
 
     Attributes:
-        bytes_sent: all that went over the link, chunks that had to go twice counted twice.
+        bytes_sent: all that was sent to it, whether packed or not; chunks that had to go twice are counted twice.
+        bytes_on_link: what the console's own link carried for it: fewer when packed, none when another server sent them.
         bytes_reused: found in the server's store, in this file, another or another version.
         bytes_resumed: left by an earlier push that was cut off.
-        resumed_by: ``journal`` when what was left was untouched since it was flushed, ``rehash`` when it was hashed.
+        reused_by, resumed_by: ``journal`` when what was left was untouched since it was flushed, ``rehash`` when it was hashed.
     """
 
     bytes_sent: int = 0
+    bytes_on_link: int = 0
     bytes_reused: int = 0
     bytes_resumed: int = 0
     resumed_by: str = "none"
+    reused_by: str = "none"
     degree: str = ""
     receiver: str = ""
     connections: int = 1
+    fed_by: dict[str, int] = field(default_factory=dict, repr=False)
     done: bool = False
+    done_at: float = field(default=0.0, repr=False)
     counted: bool = field(default=False, repr=False)
     push: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
-    def found(self, reused: int, resumed: int, how: str) -> None:
+    def found(self, reused: int, resumed: int, how: str, by: str) -> None:
         """What the server had at first; what a reconnect finds of this very push was sent by it, and is neither."""
         if not self.counted:
-            self.bytes_reused, self.bytes_resumed, self.resumed_by, self.counted = reused, resumed, how, True
+            self.bytes_reused, self.bytes_resumed, self.counted = reused, resumed, True
+            self.resumed_by, self.reused_by = how, by
+
+    @property
+    def via(self) -> str:
+        """Who brought most of the bytes: ``console`` or ``relay:NAME``."""
+        name, count = max(self.fed_by.items(), key=lambda item: item[1], default=("", 0))
+        return f"relay:{name}" if count > self.bytes_sent / 2 else "console"
 
 
 @dataclass(frozen=True)
 class Means:
-    """How to send: the limit, the ways to make further connections, and how many are wanted (None: as many as pay)."""
+    """How to send: the operator's reins, the ways to make further connections, and how many are wanted (None: as many as pay)."""
 
-    limit: Limit = field(default_factory=lambda: Limit(0))
+    control: Control = field(default_factory=Control)
     slots: Slots = field(default_factory=Slots)
     way: Way | None = None
     connections: int | None = None
+    chain: Chain | None = None
+    record: ServerRecord | None = None
 
 
 def send(ctx: Context, transport: Transport, plan: PushPlan, outcome: Outcome, means: Means, python: str | None) -> None:
@@ -79,7 +100,7 @@ def send(ctx: Context, transport: Transport, plan: PushPlan, outcome: Outcome, m
         outcome.receiver, outcome.degree = "shell", "media" if plan.degree == "media" else "stored"
         words = ("sh", "-c", SCRIPT, "receiver", plan.store, plan.release_id, outcome.degree, outcome.push, str(int(plan.patience_s)))
         with _Session(ctx, transport, words) as stream:
-            ShellPush(ctx, stream, transport.server, plan, outcome, means.limit).run()
+            ShellPush(ctx, stream, transport.server, plan, outcome, means.control).run()
 
 
 class _Session:
@@ -112,7 +133,10 @@ class _PythonPush:
         self._problem: BaseException | None = None
         self._counting = threading.Lock()
         self._ended, self._again, self._rounds = threading.Event(), None, 0
-        way = means.way if not means.limit.bytes_per_s else None
+        self._member: Member | None = None
+        self._ending = False
+        way = means.way if not means.control.limit.bytes_per_s else None
+        self._pace = Pace()
         self._lanes = Lanes(
             self._work, plan, way, means.slots, lambda: plan.message(outcome.push, "lane"), self._start_lane, means.connections
         )
@@ -122,11 +146,13 @@ class _PythonPush:
         try:
             self._look()
             self._connection.listen(self._heard, self._failed)
+            self._join()
             with self._ctx.on_cancel(self._lanes.kill):
                 while not self._outcome.done:
                     self._feed()
                     self._lanes.finish()
                     self._end()
+            self._serve_others()
         except SealiftError:
             # The receiver may have said why before the channel closed under us.
             self._connection.join(10)
@@ -134,25 +160,46 @@ class _PythonPush:
                 raise self._problem from None
             raise
         finally:
+            if self._member is not None:
+                self._means.chain.post("leave", self._member)
             self._outcome.connections = max(self._outcome.connections, 1 + self._lanes.count)
             self._lanes.kill()
             self._connection.close()
+            self._connection.join(10)
+
+    def _join(self) -> None:
+        """Take part in the chain, if there is one: until it says who feeds this server, nothing is sent."""
+        if self._plan.relay:
+            self._work.shared = True
+            self._member = Member(self._ctx, self._means.record, self._connection, self._work)
+            self._means.chain.post("join", self._member)
+
+    def _serve_others(self) -> None:
+        """This server has all; it may still have to feed others."""
+        if self._member is None:
+            return
+        # Whatever happens from here on, this server has its release.
+        with suppress(SealiftError):
+            while not self._member.may_end.wait(0.5):
+                self._check()
+            self._ending = True
+            self._connection.order(b"Q", {})
             self._connection.join(10)
 
     def _look(self) -> None:
         """Tell the plan, and learn what the server has."""
         first = self._connection.start(self._plan.message(self._outcome.push, "lead"))
         missing = self._missing(first.get("have"))
-        reused, resumed, how = first.get("reused"), first.get("resumed"), first.get("how")
+        reused, resumed, how, by = (first.get(word) for word in ("reused", "resumed", "how", "by"))
         if not (
             isinstance(reused, int)
             and isinstance(resumed, int)
             and min(reused, resumed) >= 0
             and reused + resumed <= self._plan.bytes_total
-            and how in ("none", "journal", "rehash")
+            and all(word in ("none", "journal", "rehash") for word in (how, by))
         ):
             raise self._not_agreed()
-        self._outcome.found(reused, resumed, how)
+        self._outcome.found(reused, resumed, how, by)
         self._work.lacking(missing)
         self._progress()
 
@@ -180,9 +227,18 @@ class _PythonPush:
         try:
             while not self._work.done:
                 self._check()
-                self._lanes.consider(lambda: self._connection.tell(b"L"))
-                span = self._work.take(lane=False)
-                if span is None:
+                if self._held():
+                    self._work.wait_for_change(0.5)
+                    continue
+                if self._means.control.limit.bytes_per_s and self._lanes.count:
+                    self._lanes.kill()  # other processes know nothing of a limit that was set meanwhile
+                feeds = self._member is None or self._member.state == "console"
+                if feeds and (self._means.chain is None or self._means.chain.idle):
+                    self._lanes.consider(lambda: self._connection.tell(b"L"))
+                span = self._work.take(lane=False) if feeds else None
+                if not feeds:
+                    self._work.wait_for_change()
+                elif span is None:
                     self._work.wait()
                 else:
                     self._send_span(file, *span)
@@ -190,18 +246,33 @@ class _PythonPush:
             file.close()
         self._check()
 
+    def _held(self) -> bool:
+        """Whether nothing may be sent for now; what the lanes have under way still goes."""
+        held, before = self._means.control.holds(self._ctx), self._work.held
+        self._work.held = held
+        if held != before:
+            self._pace.forget()
+            if self._member is not None:
+                self._member.tell(b"W", on=held)
+            if not held:
+                self._lanes.wake()
+        return held
+
     def _send_span(self, file: SourceFile, number: int, indices: tuple[int, ...]) -> None:
         source = self._plan.sources[number]
         for index in indices:
+            while index != indices[0] and self._held():
+                self._check()
+                self._work.wait_for_change(0.5)
             self._check()
             length = self._plan.length(number, index)
             pieces = file.pieces(source.place, source.entry.path, source.offsets[index], length)
-            self._connection.chunk(number, index, length, pieces, self._means.limit)
-            self._sent(length)
+            self._sent(length, self._connection.chunk(number, index, length, pieces, self._means.control.limit))
 
-    def _sent(self, length: int) -> None:
+    def _sent(self, length: int, on_link: int) -> None:
         with self._counting:
             self._outcome.bytes_sent += length
+            self._outcome.bytes_on_link += on_link
 
     def _start_lane(self, process: subprocess.Popen, on_end: Callable[[], None]) -> Lane:
         lane = Lane(self._work, process, self._sent, self._progress, self._failed, self._plan, on_end)
@@ -220,6 +291,8 @@ class _PythonPush:
             if missing and self._rounds >= TRIES_A_CHUNK:
                 raise WRONG_BYTES(server=self._server, path=self._plan.sources[missing[0][0]].entry.path)
             self._work.lacking(missing)
+            if self._member is not None:
+                self._means.chain.post("again", self._member)
 
     def _check(self) -> None:
         self._ctx.checkpoint()
@@ -231,17 +304,26 @@ class _PythonPush:
     def _heard(self, answer: dict[str, Any]) -> bool:
         if "ok" in answer or "bad" in answer:
             key = self._key(answer.get("ok") or answer.get("bad"))
+            lent = self._member is not None and self._work.lent(key)
             if "bad" in answer:
-                self._work.bad(key)
+                if lent:
+                    self._means.chain.post("bad", self._member, key)
+                else:
+                    self._work.bad(key)
             elif not self._work.good(key):
                 raise BROKEN(server=self._server, reason="it spoke of a chunk that it was not sent")
+            elif lent and (hop := self._member.before) is not None:
+                self._sent(self._plan.length(*key), 0)
+                self._outcome.fed_by[hop.first.name] = self._outcome.fed_by.get(hop.first.name, 0) + self._plan.length(*key)
             self._progress()
         elif answer.get("done") is True:
             if not self._work.done or answer.get("degree") != self._plan.degree:
                 raise BROKEN(server=self._server, reason="it said that it was done before it was")
-            self._outcome.done = True
+            self._outcome.done, self._outcome.done_at = True, time.monotonic()
             self._ended.set()
-            return True
+            return self._member is None
+        elif self._member is not None and not answer.keys().isdisjoint(RELAY_WORDS):
+            self._means.chain.post("heard", self._member, answer)
         elif "again" in answer:
             self._again = answer["again"]
             self._ended.set()
@@ -260,6 +342,8 @@ class _PythonPush:
         return value[0], value[1]
 
     def _failed(self, problem: BaseException) -> None:
+        if self._ending:
+            return  # told to end, it did
         self._problem = self._problem or problem
         self._ended.set()
         self._work.wake()
@@ -269,4 +353,6 @@ class _PythonPush:
     def _progress(self) -> None:
         # From threads that nobody could catch a cancel in; the sending thread checks for it by itself.
         if not self._ctx.cancelled:
-            self._ctx.progress(min(self._work.verified, self._plan.bytes_total), self._plan.bytes_total, "bytes")
+            done, total = min(self._work.verified, self._plan.bytes_total), self._plan.bytes_total
+            self._pace.move(done)
+            self._ctx.progress(done, total, "bytes", self._pace.left_s(total))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from console.bundles.library import Release
@@ -14,10 +15,11 @@ from console.i18n import N_
 from console.jobs.job import Context, JobSpec
 from console.push import manifest
 from console.push.connection import Limit
+from console.push.control import Control, Traffic, Window
 from console.push.lanes import Slots, Way
+from console.push.relay import REASONS, Chain
 from console.push.sender import Means, Outcome, send
 from console.servers.record import ServerRecord
-from console.transport.ssh import Target
 
 if TYPE_CHECKING:
     from console.engine import Engine
@@ -31,16 +33,24 @@ NO_COMPONENT = code(
 )
 
 AT_ONCE = 8
+CHAINED = 64
+"""Servers that hand a push on to each other are all connected at once."""
+
 RECONNECTS = 2
 UNREACHABLE = ("ssh.unreachable", "ssh.refused", "ssh.timeout", "ssh.connection-lost", "ssh.not-ssh")
+BROKEN_LINK = ("ssh.connection-lost", "push.receiver-failed")
 REFUSED = ("ssh.host-key-changed", "ssh.host-key-unknown", "ssh.auth-failed")
 
 
 class PushService:
-    """Pushes releases."""
+    """Pushes releases.
+
+    Attributes:
+        traffic: the pushes under way; each can be paused, resumed and limited, and names its job.
+    """
 
     def __init__(self, engine: Engine):
-        self._engine, self._slots = engine, Slots()
+        self._engine, self._slots, self.traffic = engine, Slots(), Traffic()
 
     def job(self, release: Release, names: Sequence[str], title: str, **options: Any) -> JobSpec:
         """The job that pushes; see :meth:`run` for the options."""
@@ -65,14 +75,19 @@ class PushService:
         components: Sequence[str] | None = None,
         limit_bytes_per_s: int | None = None,
         connections: int | None = None,
+        priority: str = "normal",
+        window: str | None = None,
     ) -> dict[str, Any]:
         """Push to every named server.
 
         Args:
-            relay: ``auto`` or ``off``; servers are fed by the console alone, and the result says so.
+            relay: ``auto`` lets servers hand the push on to each other where the site's policy and the setting do;
+                ``off`` has the console feed each.
             degree: received, stored or media; never less than the site's policy.
             components: ids; all when None.
-            limit_bytes_per_s: for all servers together; the setting when None.
+            limit_bytes_per_s: what the console sends to all servers together; the setting when None.
+            priority: ``low``, ``normal`` or ``high``: of several pushes those of lower priority wait.
+            window: ``20:00-06:00``: outside of it nothing is sent, and the push waits.
             connections: 1 to 4 to each server; as many as the measured rate justifies when None.
 
         Returns:
@@ -89,19 +104,44 @@ class PushService:
         if unknown := set(components or ()) - {c.id for c in release.components}:
             raise NO_COMPONENT(title=release.title, component=min(unknown))
         limit = Limit(self._engine.settings.get("push.limit-bytes-per-s") if limit_bytes_per_s is None else limit_bytes_per_s)
-        means = Means(limit, self._slots, None, connections)
+        control = Control(limit, priority, Window.parse(window) if window else None, ctx.job)
+        handing_on = self._relays(relay) and len(records) > 1
+        chain = Chain(r.name for r in records) if handing_on else None
+        means = Means(control, self._slots, None, connections, chain)
         detail = {
             "servers": [r.name for r in records],
             "degree": degree,
             "components": list(components) if components is not None else None,
+            "relay": handing_on,
+            "limit_bytes_per_s": limit.bytes_per_s,
+            "priority": priority,
+            "window": window,
         }
         with self._recorded(release, detail) as told:
-            with ThreadPoolExecutor(AT_ONCE, "push") as pool:
+            with self.traffic.running(control), self._running(chain), ThreadPoolExecutor(CHAINED if chain else AT_ONCE, "push") as pool:
                 results = list(pool.map(lambda r: self._one(ctx.server(r.name), release, r, degree, components, means), records))
             told["servers"] = {r["name"]: _recorded_result(r) for r in results}
+            if chain is not None:
+                told["relay"] = [hop.told() for hop in chain.hops]
             if any(r["outcome"] == "cancelled" for r in results):
                 raise Cancelled
         return {"servers": results}
+
+    def _relays(self, asked: str) -> bool:
+        """Whether servers may hand the push on: the site's policy, the setting and the operator must all allow it."""
+        site = self._engine.site.get()
+        return asked == "auto" and self._engine.settings.get("push.relay") == "auto" and (site is None or site.policy.relay)
+
+    @contextmanager
+    def _running(self, chain: Chain | None) -> Iterator[None]:
+        if chain is None:
+            yield
+            return
+        chain.start()
+        try:
+            yield
+        finally:
+            chain.stop()
 
     def _records(self, names: Sequence[str]) -> list[ServerRecord]:
         if not names:
@@ -141,13 +181,17 @@ class PushService:
         verdict, error = "verified", None
         try:
             plan = manifest.plan(self._engine.library, release, record.store, degree, components)
-            total = plan.bytes_total
+            total, plan = plan.bytes_total, replace(plan, relay=means.chain is not None)
             self._with_reconnects(ctx, record, plan, outcome, means)
         except Cancelled:
             verdict = "cancelled"
         except SealiftError as problem:
             cancelled = ctx.cancelled and problem.retryable
             verdict, error = ("cancelled", None) if cancelled else (_verdict(problem), problem.as_dict())
+        finally:
+            if means.chain is not None:
+                means.chain.absent(record.name)
+        why = means.chain.why.get(record.name) if means.chain else None
         ctx.result(verdict, bytes_sent=outcome.bytes_sent, error=error)
         return {
             "name": record.name,
@@ -155,12 +199,15 @@ class PushService:
             "degree": outcome.degree,
             "bytes_total": total,
             "bytes_sent": outcome.bytes_sent,
+            "bytes_on_link": outcome.bytes_on_link,
             "bytes_reused": outcome.bytes_reused,
             "bytes_resumed": outcome.bytes_resumed,
-            "seconds": round(time.monotonic() - began, 3),
-            "via": "console",
+            "seconds": round((outcome.done_at or time.monotonic()) - began, 3),
+            "via": outcome.via,
+            "fed_directly_because": REASONS[why] if why else None,
             "receiver": outcome.receiver,
             "resumed_by": outcome.resumed_by,
+            "reused_by": outcome.reused_by,
             "connections": outcome.connections,
             "error": error,
         }
@@ -172,7 +219,8 @@ class PushService:
             try:
                 return self._over_one_link(ctx, record, plan, outcome, means)
             except SealiftError as problem:
-                if tried == RECONNECTS or outcome.bytes_sent == sent or problem.code != "ssh.connection-lost":
+                # A receiver that ended without a word was killed, or its server is going down.
+                if tried == RECONNECTS or outcome.bytes_sent == sent or problem.code not in BROKEN_LINK:
                     raise
                 ctx.warn(N_("The connection broke; connecting again."))
 
@@ -184,16 +232,16 @@ class PushService:
                 python = _python_of(transport)
                 ctx.phase(N_("Push"))
                 way = self._way(record, python) if python else None
-                send(ctx, transport, plan, outcome, Means(means.limit, means.slots, way, means.connections), python)
+                if means.chain is not None and not python:
+                    means.chain.absent(record.name)
+                send(ctx, transport, plan, outcome, replace(means, way=way, record=record), python)
         finally:
             transport.close()
 
-    def _way(self, record: ServerRecord, python: str) -> Way | None:
-        """How a worker reaches the server. Through a jump host, that host's link is the limit, and one connection is enough."""
-        if record.jump:
-            return None
-        target = Target(record.name, record.address, record.port, record.user, record.host_keys, record.auth, record.identity_file)
-        return Way(target, self._engine.servers.credentials.login(record.name), python)
+    def _way(self, record: ServerRecord, python: str) -> Way:
+        """How a worker reaches the server."""
+        route = self._engine.servers.route(record.name)
+        return Way(route.target, route.login, python, tuple(route.jumps))
 
     # At rest ---------------------------------------------------------------------------------------------------------
 
@@ -226,7 +274,7 @@ def _verdict(problem: SealiftError) -> str:
 
 
 def _recorded_result(result: dict[str, Any]) -> dict[str, Any]:
-    kept = ("outcome", "degree", "bytes_sent", "bytes_reused", "bytes_resumed", "via")
+    kept = ("outcome", "degree", "bytes_sent", "bytes_reused", "reused_by", "bytes_resumed", "resumed_by", "via")
     return {k: result[k] for k in kept} | {"error": result["error"]["code"] if result["error"] else None}
 
 

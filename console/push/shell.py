@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import LOOKING_S, Limit, Lines, SourceFile
+from console.push.connection import LIFE_S, LOOKING_S, Lines, SourceFile
+from console.push.control import Control, Pace
 from console.push.manifest import PushPlan, Source
 from console.push.problems import BROKEN, SOURCE_DAMAGED, WRONG_BYTES, named
 from console.push.work import TRIES_A_CHUNK, chunk_is_right
@@ -23,10 +25,10 @@ AT_ONCE = 32
 class ShellPush:
     """One push through the shell receiver."""
 
-    def __init__(self, ctx: Context, stream: Stream, server: str, plan: PushPlan, outcome: Outcome, limit: Limit):
-        self._ctx, self._stream, self._server, self._plan, self._outcome, self._limit = ctx, stream, server, plan, outcome, limit
+    def __init__(self, ctx: Context, stream: Stream, server: str, plan: PushPlan, outcome: Outcome, control: Control):
+        self._ctx, self._stream, self._server, self._plan, self._outcome, self._control = ctx, stream, server, plan, outcome, control
         self._lines, self._file = Lines(stream, server), SourceFile()
-        self._verified, self._total = 0, plan.bytes_total
+        self._verified, self._total, self._pace = 0, plan.bytes_total, Pace()
 
     def run(self) -> None:
         """Until the release is in place."""
@@ -34,7 +36,7 @@ class ShellPush:
         try:
             lacking, reused = self._look()
             kept = self._look_at_parts(lacking)
-            self._outcome.found(reused, sum(self._plan.length(*key) for key in kept), "rehash" if kept else "none")
+            self._outcome.found(reused, sum(self._plan.length(*key) for key in kept), "rehash" if kept else "none", "rehash" if reused else "none")
             for number in lacking:
                 self._bring(number, kept)
             self._link()
@@ -70,6 +72,7 @@ class ShellPush:
         entry = self._plan.sources[number].entry
         for index in range(len(entry.chunks)):
             self._ctx.checkpoint()
+            self._wait_while_held()
             if (number, index) not in kept:
                 self._put(self._plan.sources[number], index)
             self._verified += entry.chunks[index][1]
@@ -78,15 +81,26 @@ class ShellPush:
         if self._ask_all([f"finish {entry.sha256} {entry.size} {mode}"]) != ["yes"]:
             raise WRONG_BYTES(server=self._server, path=entry.path)
 
+    def _wait_while_held(self) -> None:
+        beats = time.monotonic()
+        while self._control.holds(self._ctx):
+            self._pace.forget()
+            self._ctx.checkpoint()
+            if time.monotonic() - beats > LIFE_S:
+                self._write(b"alive\n")
+                beats = time.monotonic()
+            time.sleep(0.25)
+
     def _put(self, source: Source, index: int) -> None:
         digest, length = source.entry.chunks[index]
         offset = source.offsets[index]
         for _ in range(TRIES_A_CHUNK):
             self._write(f"put {source.entry.sha256} {offset} {length}\n".encode())
             for piece in self._file.pieces(source.place, source.entry.path, offset, length):
-                for part in self._limit.parts(piece):
+                for part in self._control.limit.parts(piece):
                     self._write(part)
             self._outcome.bytes_sent += length
+            self._outcome.bytes_on_link += length
             if self._line() == digest:
                 return
             if not chunk_is_right(source, index):
@@ -101,7 +115,8 @@ class ShellPush:
         self._expect("done")
 
     def _progress(self) -> None:
-        self._ctx.progress(self._verified, self._total, "bytes")
+        self._pace.move(self._verified)
+        self._ctx.progress(self._verified, self._total, "bytes", self._pace.left_s(self._total))
 
     def _ask_all(self, questions: Sequence[str]) -> list[str]:
         """The answers, a line each."""

@@ -23,6 +23,8 @@ class Work:
 
     Attributes:
         verified: bytes that the server has and has hashed.
+        held: whether nothing is handed out for now.
+        shared: whether another server may feed it as well, so that chunks come that were not sent from here.
     """
 
     def __init__(self, server: str, plan: PushPlan):
@@ -31,7 +33,9 @@ class Work:
         self._big: deque[Span] = deque()
         self._sent: set[tuple[int, int]] = set()
         self._open: set[tuple[int, int]] = set()
+        self._lent: set[tuple[int, int]] = set()
         self._tries: dict[tuple[int, int], int] = {}
+        self.shared = self.held = False
         self.verified = plan.bytes_total
 
     def lacking(self, missing: Iterable[tuple[int, int]]) -> None:
@@ -68,21 +72,29 @@ class Work:
     def take(self, lane: bool) -> Span | None:
         """The next chunks to send; a lane gets those of big files only."""
         with self._changed:
+            if self.held:
+                return None
             queue = self._big if lane or not self._small else self._small
             if not queue:
                 return None
-            number, span = queue.popleft()
-            self._sent.update((number, i) for i in span)
-            return number, span
+            while queue:
+                number, span = queue.popleft()
+                span = tuple(i for i in span if (number, i) in self._open)
+                if span:
+                    self._sent.update((number, i) for i in span)
+                    return number, span
+            return None
 
     def good(self, key: tuple[int, int]) -> bool:
         """The server has verified a chunk; False when it was not asked to."""
         with self._changed:
-            if key not in self._sent:
+            if key not in self._sent and not self.shared:
                 return False
             self._sent.discard(key)
-            self._open.discard(key)
-            self.verified += self._plan.length(*key)
+            self._lent.discard(key)
+            if key in self._open:
+                self._open.discard(key)
+                self.verified += self._plan.length(*key)
             self._changed.notify_all()
             return True
 
@@ -106,6 +118,52 @@ class Work:
         with self._changed:
             self._again([key for key in keys if key in self._sent])
 
+    def lend(self) -> None:
+        """Another server sends what is not under way yet."""
+        with self._changed:
+            waiting = [(number, i) for queue in (self._small, self._big) for number, span in queue for i in span]
+            self._small.clear()
+            self._big.clear()
+            self._lent.update(key for key in waiting if key in self._open)
+            self._sent.update(self._lent)
+
+    def reclaim(self) -> None:
+        """What another server was to send is sent from here again."""
+        with self._changed:
+            keys, self._lent = [key for key in self._lent if key in self._open], set()
+            self._again(keys)
+
+    def lent(self, key: tuple[int, int]) -> bool:
+        """Whether another server was to send this chunk."""
+        with self._changed:
+            return key in self._lent
+
+    def is_open(self, key: tuple[int, int]) -> bool:
+        """Whether the server lacks this chunk."""
+        with self._changed:
+            return key in self._open
+
+    @property
+    def left(self) -> int:
+        """Bytes that the server lacks."""
+        return self._plan.bytes_total - self.verified
+
+    def lacks(self) -> list[list[int]]:
+        """Ranges of chunks that the server lacks, counted over all files: ``[[first, last], …]``."""
+        with self._changed:
+            numbers = sorted(self.every(key) for key in self._open)
+        found: list[list[int]] = []
+        for number in numbers:
+            if found and found[-1][1] == number - 1:
+                found[-1][1] = number
+            else:
+                found.append([number, number])
+        return found
+
+    def every(self, key: tuple[int, int]) -> int:
+        """A chunk's number over all files."""
+        return self._plan.first[key[0]] + key[1]
+
     def _again(self, keys: list[tuple[int, int]]) -> None:
         self._sent.difference_update(keys)
         self._put(keys)
@@ -121,6 +179,12 @@ class Work:
         """Wait for something to change; returns at once when there is something to take, or nothing left."""
         with self._changed:
             if self._open and not self._small and not self._big:
+                self._changed.wait(timeout_s)
+
+    def wait_for_change(self, timeout_s: float = 0.25) -> None:
+        """Wait for something to change."""
+        with self._changed:
+            if self._open:
                 self._changed.wait(timeout_s)
 
     def wake(self) -> None:

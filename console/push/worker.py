@@ -12,9 +12,9 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from console.assets import root
@@ -25,7 +25,15 @@ from console.secrets import Secret
 from console.transport.ssh import Login, Target, connect
 
 
-def start(target: Target, login: Login, python: str, store: str, files: dict[int, Any], message: bytes) -> subprocess.Popen:
+def start(
+    target: Target,
+    login: Login,
+    python: str,
+    store: str,
+    files: dict[int, Any],
+    message: bytes,
+    jumps: Sequence[tuple[Target, Login]] = (),
+) -> subprocess.Popen:
     """Start a worker and hand it its job.
 
     Args:
@@ -40,17 +48,25 @@ def start(target: Target, login: Login, python: str, store: str, files: dict[int
         [sys.executable, *what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(environment), **hidden
     )
     job = {
-        "target": asdict(target),
+        "way": [_told(*hop) for hop in (*jumps, (target, login))],
         "python": python,
         "store": store,
         "files": files,
-        "login": [s.reveal() if s else None for s in (login.password, login.passphrase)],
     }
     with suppress(OSError):  # it ended already, which its reader notices
         for part in (json.dumps(job).encode(), message):
             process.stdin.write(struct.pack(">I", len(part)) + part)
         process.stdin.flush()
     return process
+
+
+def _told(target: Target, login: Login) -> dict[str, Any]:
+    return {"target": asdict(target), "login": [s.reveal() if s else None for s in (login.password, login.passphrase)]}
+
+
+def _heard(told: dict[str, Any]) -> tuple[Target, Login]:
+    target = Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in told["target"].items()})
+    return target, Login(*(Secret(s) if s else None for s in told["login"]))
 
 
 def main(source: BinaryIO | None = None, sink: BinaryIO | None = None) -> int:
@@ -73,9 +89,8 @@ class _Worker:
     def run(self) -> int:
         job = self._job
         try:
-            target = Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in job["target"].items()})
-            login = Login(*(Secret(s) if s else None for s in job["login"]))
-            transport = connect(target, login, purpose="data")
+            *jumps, (target, login) = [_heard(hop) for hop in job["way"]]
+            transport = connect(target, login, jumps=jumps, purpose="data")
             try:
                 self._serve(Connection(transport.open(receiver_command(job["python"])), target.name, job["store"]))
             finally:
@@ -110,8 +125,8 @@ class _Worker:
         place, shown, chunks = self._job["files"][str(number)]
         for index in span:
             offset, length = chunks[index]
-            connection.chunk(number, index, length, file.pieces(Path(place), shown, offset, length))
-            self._say(sent=[number, index])
+            count = connection.chunk(number, index, length, file.pieces(place, shown, offset, length))
+            self._say(sent=[number, index], bytes=count)
 
     def _answered(self, answer: dict[str, Any]) -> bool:
         self._say(**{k: v for k, v in answer.items() if k in ("ok", "bad", "synced")})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from console.errors import InputError, SealiftError, VerdictError, code
 from console.events import Changed
 from console.i18n import N_
-from console.servers.credentials import Credentials
-from console.servers.keys import HostKey, KnownHosts, checked_fingerprint
+from console.servers.credentials import KINDS, Credentials
+from console.servers.keyring import Keyring, system_keyring
+from console.servers.keys import HostKey, KnownHosts, checked_fingerprint, parse_authorities
 from console.servers.record import ServerRecord, check, from_dict
 from console.store import servers as table
 from console.transport import ssh
@@ -32,16 +35,44 @@ MISMATCH = code("server.fingerprint-mismatch", VerdictError,
                    "is in between. The key was not trusted."))
 
 
+AUTHORITIES = "servers.host-authorities"
+
+
+@lru_cache(maxsize=4)
+def _authorities(text: str) -> KnownHosts:
+    return parse_authorities(text)
+
+
+_system_keyring = lru_cache(maxsize=4)(system_keyring)
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way to a server. ``jumps`` are the bastions, nearest first, each with its own secrets."""
+
+    target: ssh.Target
+    login: ssh.Login
+    jumps: tuple[tuple[ssh.Target, ssh.Login], ...] = ()
+
+    def connect(self, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15) -> ssh.SshTransport:
+        """One more connection over this way; the caller closes it, and the links to the bastions close with it.
+
+        Raises:
+            WorldError, InputError: with an ``ssh.…`` code.
+        """
+        return ssh.connect(self.target, self.login, jumps=self.jumps, purpose=purpose, timeout_s=timeout_s)
+
+
 class ServerBook:
     """Entries of servers; the way to reach them."""
 
     def __init__(self, engine: Engine):
         self._engine, self._store = engine, engine.store
-        self.credentials = Credentials()
+        self.credentials = Credentials(self._keyring)
 
     def list(self) -> list[ServerRecord]:
         """All servers, by name."""
-        return [from_dict(row["record"], tuple(row["host_keys"])) for row in table.all_servers(self._store)]
+        return [self._vouched(from_dict(row["record"], tuple(row["host_keys"]))) for row in table.all_servers(self._store)]
 
     def get(self, name: str) -> ServerRecord:
         """One server.
@@ -50,8 +81,20 @@ class ServerBook:
             InputError: ``server.unknown``.
         """
         for row in table.all_servers(self._store, name):
-            return from_dict(row["record"], tuple(row["host_keys"]))
+            return self._vouched(from_dict(row["record"], tuple(row["host_keys"])))
         raise UNKNOWN(server=name)
+
+    def _keyring(self) -> Keyring | None:
+        """Asked each time, since the setting may change; the keyring itself is found once."""
+        if not self._engine.settings.get("servers.keyring"):
+            return None
+        return _system_keyring(str(self._store.path.parent))
+
+    def _vouched(self, record: ServerRecord) -> ServerRecord:
+        """A server without pins of its own believes the authorities that the site trusts for its address."""
+        text = "" if record.host_keys else self._engine.settings.get(AUTHORITIES)
+        known = _authorities(text) if text else None
+        return replace(record, host_keys=tuple(known.authorities_for(record.address, record.port))) if known else record
 
     def select(self, names: tuple[str, ...] | list[str]) -> list[ServerRecord]:
         """The servers named, in that order without repeats; ``@group`` stands for a group; none means all."""
@@ -123,6 +166,8 @@ class ServerBook:
             raise IN_USE(server=name, others=", ".join(others))
         with self._engine.act("node.remove", _obj(name)):
             table.delete_server(self._store, name)
+        for kind in KINDS:
+            self.credentials.failed(name, kind)
         self._changed()
 
     def offered_key(self, name: str) -> HostKey:
@@ -130,11 +175,14 @@ class ServerBook:
         record = self.get(name)
         return HostKey(ssh.offered_key(self._target(record), jumps=self._jumps(record)))
 
-    def trust(self, name: str, fingerprint: str) -> HostKey:
+    def trust(self, name: str, fingerprint: str, *, own: bool = False) -> HostKey:
         """Pin the key that the server shows, if it has exactly this fingerprint.
 
+        Args:
+            own: the key was made by this console, as those of the practice servers are; no second person is asked then.
+
         Raises:
-            VerdictError: ``server.fingerprint-mismatch``; nothing was pinned.
+            VerdictError: ``server.fingerprint-mismatch``; nothing was pinned. DeniedError: ``approval.needed``.
         """
         self._permit()
         given, record = checked_fingerprint(fingerprint), self.get(name)
@@ -143,6 +191,9 @@ class ServerBook:
             offered = self.offered_key(name)
             if offered.fingerprint != given:
                 raise MISMATCH(server=name, given=given, offered=offered.fingerprint)
+            if not own:
+                about = hashlib.sha256(f"{name}\n{given}".encode()).hexdigest()
+                self._engine.approvals.demand("host-key", f"{name}, {given}", about)
             table.pin_keys(self._store, name, [offered.line], "fingerprint")
         self._changed()
         return offered
@@ -156,7 +207,7 @@ class ServerBook:
         pinned: dict[str, list[str]] = {}
         for record in self.list():
             keys = known.keys_for(record.address, record.port)
-            if record.host_keys or not keys:
+            if not keys or not all(HostKey(k).authority for k in record.host_keys):
                 continue
             marks = [HostKey(k).fingerprint for k in keys]
             detail = {"fingerprint": marks[0], "fingerprints": marks, "previous": [], "source": "known_hosts"}
@@ -166,6 +217,30 @@ class ServerBook:
         if pinned:
             self._changed()
         return pinned
+
+    def trust_authorities(self, known: KnownHosts) -> list[str]:
+        """Believe the host certificate authorities of a known_hosts file, for all servers that have no pins, those added
+        later too; gives the fingerprints of those that were new."""
+        self._permit()
+        lines = [line for line in self._engine.settings.get(AUTHORITIES).splitlines() if line.strip()]
+        new = [line for line in dict.fromkeys(known.authority_lines) if line not in lines]
+        marks = [HostKey(line.split(" ", 1)[1]).fingerprint for line in new]
+        if new:
+            detail = {"fingerprints": marks, "hosts": [line.split(" ", 1)[0] for line in new], "source": "known_hosts"}
+            with self._engine.act("node.hostkey", {"kind": "site", "id": "host-authorities", "digest": None}, detail):
+                self._engine.settings.set(AUTHORITIES, "\n".join([*lines, *new]))
+            self._changed()
+        return marks
+
+    def route(self, name: str) -> Route:
+        """What reaches a server: target, secrets, and the bastions on the way. For callers that open several connections,
+        in processes of their own too.
+
+        Raises:
+            InputError: ``server.unknown``.
+        """
+        record = self.get(name)
+        return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
 
     def connect(self, name: str, *, purpose: Literal["control", "data"] = "control",
                 timeout_s: float = 15) -> ssh.SshTransport:
@@ -178,13 +253,14 @@ class ServerBook:
         try:
             return self._connect(record, purpose, timeout_s)
         except SealiftError as problem:
+            self._drop_refused(problem, record)
             if not self._ask_for(problem, record):
                 raise
         return self._connect(record, purpose, timeout_s)
 
     def _connect(self, record: ServerRecord, purpose: str, timeout_s: float) -> ssh.SshTransport:
-        link = ssh.connect(self._target(record), self._login(record), jumps=self._jumps(record), purpose=purpose,
-                           timeout_s=timeout_s)
+        link = Route(self._target(record), self._login(record), tuple(self._jumps(record))).connect(purpose=purpose, timeout_s=timeout_s)
+        self.credentials.worked(record.name)
         link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)
         return link
 
@@ -193,6 +269,12 @@ class ServerBook:
         kind = {ssh.PASSWORD_NEEDED.code: "password", ssh.IDENTITY_LOCKED.code: "passphrase"}.get(problem.code)
         server = str(problem.params.get("server", record.name))
         return kind is not None and self.credentials.needed(kind, server) is not None
+
+    def _drop_refused(self, problem: SealiftError, record: ServerRecord) -> None:
+        """A secret of the keyring that is refused is out of date."""
+        kind = {ssh.AUTH_FAILED.code: "password", ssh.IDENTITY_PASSPHRASE.code: "passphrase"}.get(problem.code)
+        if kind is not None and self._keyring() is not None:
+            self.credentials.failed(str(problem.params.get("server", record.name)), kind)
 
     def _login(self, record: ServerRecord) -> ssh.Login:
         return self.credentials.login(record.name)

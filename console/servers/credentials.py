@@ -1,4 +1,4 @@
-"""Secrets for logging in: in memory, for this session, and nowhere else."""
+"""Secrets for logging in: in memory, for this session; in the system's keyring too where the site allows it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from collections.abc import Callable
 from typing import Literal
 
 from console.secrets import Secret
+from console.servers.keyring import Keyring
 from console.transport.ssh import Login
 
 Kind = Literal["password", "passphrase", "sudo_password"]
+KINDS: tuple[Kind, ...] = ("password", "passphrase", "sudo_password")
 EVERY = "*"
 
 
 class Credentials:
     """Secrets by server; those set for every server serve where a server has none of its own.
 
+    ``keyring`` gives the system's keyring when the site allows its use, else None. What was asked for goes there once a
+    login with it has succeeded (:meth:`worked`), and away again when one has failed (:meth:`failed`).
+
     ``ask`` may be set by a front end: called with server and kind when a needed secret is missing, from the thread
     that connects; it gives the secret, which is then kept, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keyring: Callable[[], Keyring | None] = lambda: None) -> None:
+        self._keyring, self._asked = keyring, set[tuple[str, Kind]]()
         self._secrets: dict[tuple[str, Kind], Secret] = {}
         self._lock = threading.Lock()
         self.ask: Callable[[str, Kind], Secret | None] | None = None
@@ -34,9 +40,14 @@ class Credentials:
                 self._secrets[server, kind] = secret
 
     def get(self, kind: Kind, server: str) -> Secret | None:
-        """The secret for a server, without asking."""
+        """The secret for a server, without asking anybody."""
         with self._lock:
-            return self._secrets.get((server, kind)) or self._secrets.get((EVERY, kind))
+            known = self._secrets.get((server, kind)) or self._secrets.get((EVERY, kind))
+        if known is None and (keyring := self._keyring()) is not None:
+            known = keyring.get(server, kind)
+            if known is not None:
+                self.set(kind, known, server)
+        return known
 
     def needed(self, kind: Kind, server: str) -> Secret | None:
         """The secret for a server; the front end is asked when there is none."""
@@ -45,7 +56,27 @@ class Credentials:
             known = self.ask(server, kind)
             if known is not None:
                 self.set(kind, known, server)
+                with self._lock:
+                    self._asked.add((server, kind))
         return known
+
+    def worked(self, server: str) -> None:
+        """A login succeeded: what was asked for it may be kept."""
+        with self._lock:
+            right = {(name, kind): self._secrets.get((name, kind)) for name, kind in self._asked if name == server}
+            self._asked -= right.keys()
+        keyring = self._keyring() if right else None
+        for (name, kind), secret in right.items():
+            if keyring is not None and secret is not None:
+                keyring.keep(name, kind, secret)
+
+    def failed(self, server: str, kind: Kind) -> None:
+        """A secret was refused: it is asked for again next time, and not kept."""
+        with self._lock:
+            known = self._secrets.pop((server, kind), None)
+            self._asked.discard((server, kind))
+        if known is not None and (keyring := self._keyring()) is not None:
+            keyring.forget(server, kind)
 
     def login(self, server: str) -> Login:
         """What is known for a server."""
@@ -55,3 +86,4 @@ class Credentials:
         """Drop everything, as on lock or log-out."""
         with self._lock:
             self._secrets.clear()
+            self._asked.clear()

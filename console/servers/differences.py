@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from console.accelerators.device import Device
+from console.facts.os import BOOT
 from console.i18n import N_
 from console.servers.plain import plain
 
@@ -18,12 +19,30 @@ _DEVICE_TEXTS = {
     "firmware_version": N_("{subject}: the firmware changed from {before} to {after}."),
     "health": N_("{subject}: the health changed from {before} to {after}."),
     "memory_total_bytes": N_("{subject}: the memory changed from {before} to {after} bytes."),
-    "ecc": N_("{subject}: the memory errors (ECC) changed from {before} to {after}."),
 }
 _FACTS = ("os.release", "os.kernel", "os.arch", "python.versions", "containers.engines", "frameworks.found",
           "init.system", "cpu.info", "sudo.rights")
 """Facts whose value is worth a word when it changes; the others change by themselves."""
 
+_LISTED: dict[str, tuple[str, tuple[str, ...], Callable[[dict], Any]]] = {
+    # What has no driver is made and unmade by containers all day; what is no disk is a partition or a mounted file.
+    "network.links": ("name", ("speed_mbit_per_s", "state"), lambda link: link.get("driver")),
+    "network.rdma": ("device", ("state", "rate_gbit_per_s"), lambda port: True),
+    "disk.blocks": ("name", ("size_bytes",), lambda block: block.get("type") == "disk"),
+    "disk.raid": ("name", ("state", "active"), lambda array: True)}
+"""Facts that are lists of things: by what a thing is known, which of its values are worth a word, and which things are."""
+
+_FEWEST_KIB = 1 << 20
+"""A total of memory that moves by less is the same memory: the kernel takes a little more or less for itself."""
+
+RESTARTED = N_("The server was started anew.")
+MEMORY = N_("The memory changed from {before} to {after} KiB.")
+ECC_GROWN = N_("{subject}: memory errors (ECC) have grown: {after}.")
+LINKS = N_("{subject}: its links to other devices changed.")
+NVLINK_DOWN = N_("{subject}: {after} links (NVLink) work, before it were {before}.")
+PART_GONE = N_("{subject} is no longer there.")
+PART_NEW = N_("{subject} is there now.")
+PART_CHANGED = N_("{subject} changed from {before} to {after}.")
 GONE = N_("{subject} is gone.")
 NEW = N_("{subject} is new.")
 FACT_CHANGED = N_("The fact {subject} changed.")
@@ -49,7 +68,7 @@ def differences(old: InventoryRecord, new: InventoryRecord) -> list[Difference]:
     """What changed from ``old`` to ``new``; nothing when either did not reach the server."""
     if not (old.reached and new.reached):
         return []
-    return [*_devices(old.devices, new.devices), *_facts(old, new)]
+    return [*_devices(old.devices, new.devices), *_nvlinks(old, new), *_facts(old, new), *_parts(old, new)]
 
 
 def _devices(old: tuple[Device, ...], new: tuple[Device, ...]) -> Iterator[Difference]:
@@ -65,6 +84,60 @@ def _devices(old: tuple[Device, ...], new: tuple[Device, ...]) -> Iterator[Diffe
             was, now = (plain(getattr(d, name, None)) for d in (before[key], device))
             if was is not None and now is not None and was != now:
                 yield Difference(f"device-{name.split('_')[0]}", _called(device), was, now, text)
+        yield from _errors_and_links(before[key], device)
+
+
+def _errors_and_links(old: Device, new: Device) -> Iterator[Difference]:
+    """Counts of errors that have grown; those that went down were reset, which is no news."""
+    was, now = old.ecc or {}, new.ecc or {}
+    grown = {name: (was.get(name) or 0, count) for name, count in now.items() if name in was and (count or 0) > (was[name] or 0)}
+    if grown:
+        told = ", ".join(f"{name.replace('_', ' ')} {int(a)} → {int(b)}" for name, (a, b) in grown.items())
+        yield Difference("device-ecc", _called(new), {n: a for n, (a, _) in grown.items()}, told, ECC_GROWN)
+    if old.links and new.links and plain(old.links) != plain(new.links):
+        yield Difference("device-links", _called(new), plain(old.links), plain(new.links), LINKS)
+
+
+def _value(record: InventoryRecord, name: str) -> Any:
+    fact = record.facts.get(name)
+    return fact.value if fact is not None and fact.state == "value" else None
+
+
+def _nvlinks(old: InventoryRecord, new: InventoryRecord) -> Iterator[Difference]:
+    before, after = ({d["index"]: sum("/s" in link for link in d["nvlinks"]) for d in _value(r, "nvidia.nvlink") or ()} for r in (old, new))
+    for device in new.devices:
+        was, now = (found.get(device.index) for found in (before, after))
+        if device.vendor == "nvidia" and was is not None and now is not None and now < was:
+            yield Difference("device-nvlink", _called(device), was, now, NVLINK_DOWN)
+
+
+def _parts(old: InventoryRecord, new: InventoryRecord) -> Iterator[Difference]:
+    """Memory, disks and links of the server itself."""
+    was, now = _value(old, BOOT), _value(new, BOOT)
+    if was and now and was != now:
+        yield Difference("restarted", new.server, was, now, RESTARTED)
+    was, now = ((_value(r, "memory.info") or {}).get("mem_total_kib") for r in (old, new))
+    if was and now and abs(was - now) >= _FEWEST_KIB:
+        yield Difference("memory", new.server, was, now, MEMORY)
+    for fact, (key, watched, wanted) in _LISTED.items():
+        if all(fact in r.facts and r.facts[fact].state in ("value", "empty") for r in (old, new)):
+            before, after = ({str(entry.get(key)): entry for entry in _value(r, fact) or () if wanted(entry)} for r in (old, new))
+            yield from _listed(fact, watched, before, after)
+
+
+def _listed(fact: str, watched: tuple[str, ...], before: dict[str, dict], after: dict[str, dict]) -> Iterator[Difference]:
+    kind = fact.replace(".", "-")
+    for name in sorted(before.keys() | after.keys()):
+        subject = f"{fact} {name}"
+        if name not in after:
+            yield Difference(f"{kind}-gone", subject, name, None, PART_GONE)
+        elif name not in before:
+            yield Difference(f"{kind}-new", subject, None, name, PART_NEW)
+        else:
+            for field in watched:
+                was, now = before[name].get(field), after[name].get(field)
+                if was is not None and was != now:
+                    yield Difference(f"{kind}-changed", f"{subject} {field}", was, now, PART_CHANGED)
 
 
 def _identity(device: Device) -> tuple:
@@ -83,6 +156,6 @@ def _facts(old: InventoryRecord, new: InventoryRecord) -> Iterator[Difference]:
             continue
         if was.state == "value" and now.state in ("unreadable", "absent"):
             yield Difference("fact-lost", name, was.state, now.reason or now.state, FACT_LOST)
-        elif name in _FACTS and was.state == now.state == "value" and plain(was.value) != plain(now.value):
+        elif name in _FACTS and {was.state, now.state} <= {"value", "empty"} and plain(was.value) != plain(now.value):
             yield Difference("fact-changed", name, plain(was.value), plain(now.value), FACT_CHANGED)
 

@@ -2,22 +2,22 @@
 
 The script travels over standard input to ``sh -s``. Around each command it prints a mark to standard output and to
 standard error; the mark holds a random boundary that no command gets to see, so no output can pass for a mark.
-Output is cut by ``head -c`` on the server. The reader bounds what it keeps as well and trusts no count from the
-server.
+The reader bounds what it keeps and says when a command has said too much; whoever reads ends the script then, which
+ends the command. Nothing on the server counts bytes: two more processes a command would cost more than the commands.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 STDOUT_LIMIT_BYTES = 1 << 20
 STDERR_LIMIT_BYTES = 16 << 10
 SCRIPT_SLACK_BYTES = 64 << 10
 
-ABSENT = "absent"
+ABSENT, KEPT = "absent", "kept"
 
 # Tools of vendors often lie where a login without a terminal does not look. A PATH that lacks /usr/bin was chosen
 # with care by whoever set up the account, and is left alone.
@@ -28,55 +28,88 @@ case ":$PATH:" in *:/usr/bin:*)
   PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/opt/rocm/bin:/usr/local/Ascend/driver/tools:/usr/local/dcmi
   export PATH;;
 esac
-exec 4>&1 5>&2
 if timeout -k 1 1 true 2>/dev/null; then mode=coreutils
 elif timeout 1 true 2>/dev/null; then mode=busybox
 else mode=none; fi
-if ! printf x | head -c 1 >/dev/null 2>&1; then
-  head() { dd bs=1 count="$2" 2>/dev/null; }
-fi
-now() { up=; read -r up rest 2>/dev/null </proc/uptime || up=-; }
-limited() {
-  seconds=$1; shift
-  case $mode in
-    coreutils) timeout -k 2 "$seconds" "$@" </dev/null;;
-    busybox) timeout "$seconds" "$@" </dev/null;;
-    *) "$@" </dev/null & pid=$!
-       ( sleep "$seconds"; kill -9 "$pid" ) >/dev/null 2>&1 3>&- 4>&- 5>&- 7>&- &
-       dog=$!; wait "$pid"; code=$?; kill -9 "$dog" 2>/dev/null; return "$code";;
-  esac
+begin() {
+  up=; read -r up rest 2>/dev/null </proc/uptime || up=-
+  printf '\n%s begin %s %s\n' "$mark" "$1" "$up"; printf '\n%s begin %s %s\n' "$mark" "$1" "$up" >&2
+}
+end() {
+  up=; read -r up rest 2>/dev/null </proc/uptime || up=-
+  printf '\n%s end %s %s %s\n' "$mark" "$1" "${code:--}" "$up"; printf '\n%s end %s %s %s\n' "$mark" "$1" "${code:--}" "$up" >&2
 }
 fact() {
-  number=$1; seconds=$2; most=$3; shift 3
-  now; printf '\n%s begin %s %s\n' "$mark" "$number" "$up"; printf '\n%s begin %s\n' "$mark" "$number" >&2
-  if command -v "$1" >/dev/null 2>&1; then
-    code=$( { { { limited "$seconds" "$@" 3>&- 4>&- 5>&-; echo "$?" >&3; } 2>&1 >&7 7>&- |
-      head -c @ERR@ >&5; } 7>&1 | head -c "$most" >&4; } 3>&1 )
+  number=$1; needs=$2; seconds=$3; shift 3
+  begin "$number"
+  if command -v "$needs" >/dev/null 2>&1; then
+    case $mode in
+      coreutils) timeout -k 2 "$seconds" "$@" </dev/null; code=$?;;
+      busybox) timeout "$seconds" "$@" </dev/null; code=$?;;
+      *) "$@" </dev/null & pid=$!
+         ( sleep "$seconds"; kill -9 "$pid" ) >/dev/null 2>&1 &
+         dog=$!; { wait "$pid"; code=$?; kill -9 "$dog"; wait "$dog"; } 2>/dev/null;;
+    esac
   else code=absent; fi
-  now; printf '\n%s end %s %s %s\n' "$mark" "$number" "${code:--}" "$up"; printf '\n%s end %s\n' "$mark" "$number" >&2
+  end "$number"
 }
-""".replace("@ERR@", str(STDERR_LIMIT_BYTES + 1))
+quick() {
+  number=$1; needs=$2; shift 2
+  begin "$number"
+  if command -v "$needs" >/dev/null 2>&1; then ( "$@" ) </dev/null; code=$?; else code=absent; fi
+  end "$number"
+}
+kept() {
+  [ -n "$same_start" ] || return 1
+  begin "$1"; code=kept; end "$1"
+}
+file() {
+  begin "$1"
+  cat "$2" </dev/null; code=$?
+  [ "$code" = 0 ] || [ -e "$2" ] || code=127
+  end "$1"
+}
+"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a script."""
+    """One command of a script. ``needs`` is the program that must be there for it, its first word when empty;
+    ``file`` is the one file that the command prints, and ``quick`` says that it cannot hang: both cost the server one
+    process instead of two or three, and have no time limit but the reader's. A ``lasting`` one is not run again on a
+    server that has not started anew since it was."""
 
     number: int
     argv: tuple[str, ...]
     timeout_s: float
     limit_bytes: int = STDOUT_LIMIT_BYTES
+    needs: str = ""
+    file: str = ""
+    quick: bool = False
+    lasting: bool = False
 
 
-def script(commands: Sequence[Command], boundary: str) -> bytes:
-    """The text for ``sh -s``. ``boundary`` must be random and new for every run."""
+def script(commands: Sequence[Command], boundary: str, start: str = "") -> bytes:
+    """The text for ``sh -s``. ``boundary`` must be random and new for every run; ``start`` is the boot id of the start
+    for which the answers of lasting commands are known."""
     lines = [f"mark={boundary}", _HEAD]
-    for c in commands:
-        seconds = max(1, round(c.timeout_s))
-        lines.append(f"fact {c.number} {seconds} {c.limit_bytes + 1} {shlex.join(c.argv)}")
+    if start:
+        lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
+    lines += [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c) for c in commands]
     # In a function, so that the shell has read the whole script before a command could touch its input.
     lines[2:] = ["all() {", *lines[2:], ":", "}", "all", f"printf '\\n%s done\\n' {boundary}", "exit 0", ""]
     return "\n".join(lines).encode()
+
+
+def _line(c: Command) -> str:
+    if c.file:
+        return f"file {c.number} {shlex.quote(c.file)}"
+    needs = shlex.quote(c.needs or c.argv[0])
+    if c.quick:
+        # A script for the shell is run by the shell that is there, in a copy of it.
+        argv = ("eval", *c.argv[2:]) if c.argv[:2] == ("sh", "-c") else c.argv
+        return f"quick {c.number} {needs} {shlex.join(argv)}"
+    return f"fact {c.number} {needs} {max(1, round(c.timeout_s))} {shlex.join(c.argv)}"
 
 
 @dataclass
@@ -85,54 +118,100 @@ class Frame:
 
     number: int
     stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytes = b""
+    stderr: bytearray = field(default_factory=bytearray)
     exit_code: int | None = None
     absent: bool = False
+    kept: bool = False
     ended: bool = False
     truncated: bool = False
     duration_s: float | None = None
     started_up_s: float | None = None
 
 
+class _Marks:
+    """Sets the marks of one stream apart from what is between them, as it arrives."""
+
+    def __init__(self, boundary: str):
+        self._mark = re.compile(rb"\n" + re.escape(boundary.encode()) + rb" ([^\n]{0,120})\n")
+        self._keep = len(boundary) + 130
+        self._buffer = bytearray()
+
+    def take(self, data: bytes) -> Iterator[tuple[bytes, list[bytes] | None]]:
+        """Bytes that belong to the open frame, each followed by the words of the mark behind it, None for no mark."""
+        self._buffer += data
+        start = 0
+        while match := self._mark.search(self._buffer, start):
+            yield bytes(self._buffer[start : match.start()]), match[1].split(b" ")
+            start = match.end()
+        # What could be the beginning of a mark waits for the rest of it.
+        ready = max(start, len(self._buffer) - self._keep)
+        yield bytes(self._buffer[start:ready]), None
+        del self._buffer[:ready]
+
+    def rest(self) -> bytes:
+        """What waits, when nothing follows."""
+        left = bytes(self._buffer)
+        self._buffer.clear()
+        return left
+
+
 class Reader:
-    """Takes standard output as it arrives and sets the frames apart.
+    """Takes both streams as they arrive and sets the frames apart.
 
     Frames are accepted in the order of ``commands`` only. ``current`` is the frame that is open, None between.
+    ``dropped_bytes`` counts what the open command said beyond its limits. ``spoken`` are the last bytes of standard
+    error outside every frame, such as why a shell did not start.
     """
 
     def __init__(self, commands: Sequence[Command], boundary: str):
         self._commands = {c.number: c for c in commands}
         self._expected = [c.number for c in commands]
-        self._mark = re.compile(rb"\n" + re.escape(boundary.encode()) + rb" ([^\n]{0,120})\n")
-        self._keep = len(boundary) + 130
-        self._buffer = bytearray()
+        self._out, self._err = _Marks(boundary), _Marks(boundary)
+        self._errors: dict[int, bytearray] = {}
+        self._erring: int | None = None
         self.frames: dict[int, Frame] = {}
         self.current: Frame | None = None
-        self.finished = False
+        self.finished, self.dropped_bytes, self.spoken = False, 0, b""
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._buffer += data
-        start = 0
-        while match := self._mark.search(self._buffer, start):
-            self._output(self._buffer[start : match.start()])
-            self._note(match[1].split(b" "))
-            start = match.end()
-        # What could be the beginning of a mark waits for the rest of it.
-        ready = max(start, len(self._buffer) - self._keep)
-        self._output(self._buffer[start:ready])
-        del self._buffer[:ready]
+        """Take the next bytes of standard output."""
+        for text, words in self._out.take(data):
+            self._output(text)
+            if words is not None:
+                self._note(words)
+
+    def feed_errors(self, data: bytes) -> None:
+        """Take the next bytes of standard error."""
+        for text, words in self._err.take(data):
+            self._error(text)
+            if words is not None:
+                opens = words[0] == b"begin" and len(words) == 3 and words[1].isdigit() and len(words[1]) < 7
+                number = int(words[1]) if opens else None
+                self._erring = number if number in self._commands and number not in self._errors else None
 
     def close(self) -> None:
         """No more bytes will come."""
-        self._output(self._buffer)
-        self._buffer.clear()
+        self._output(self._out.rest())
+        self._error(self._err.rest())
+        for number, text in self._errors.items():
+            if number in self.frames:
+                self.frames[number].stderr = text
 
-    def _output(self, data: bytes | bytearray) -> None:
+    def _output(self, data: bytes) -> None:
         if self.current is not None and data:
             room = self._commands[self.current.number].limit_bytes - len(self.current.stdout)
             self.current.stdout += data[:room]
             self.current.truncated |= len(data) > room
+            self.dropped_bytes += max(0, len(data) - room)
+
+    def _error(self, data: bytes) -> None:
+        if self._erring is None:
+            self.spoken = (self.spoken + data)[-2000:]
+        elif data:
+            kept = self._errors.setdefault(self._erring, bytearray())
+            room = STDERR_LIMIT_BYTES - len(kept)
+            kept += data[:room]
+            self.dropped_bytes += max(0, len(data) - room)
 
     def _note(self, words: list[bytes]) -> None:
         kind = words[0]
@@ -141,12 +220,13 @@ class Reader:
         elif kind == b"begin" and len(words) == 3 and self._expected and words[1] == b"%d" % self._expected[0]:
             number = self._expected.pop(0)
             self.current = self.frames[number] = Frame(number, started_up_s=_seconds(words[2]))
+            self.dropped_bytes = 0
         elif kind == b"end" and len(words) == 4 and self.current and words[1] == b"%d" % self.current.number:
             self._end(self.current, words[2], words[3])
             self.current = None
 
     def _end(self, frame: Frame, code: bytes, uptime: bytes) -> None:
-        frame.ended, frame.absent = True, code == ABSENT.encode()
+        frame.ended, frame.absent, frame.kept = True, code == ABSENT.encode(), code == KEPT.encode()
         frame.exit_code = int(code) if re.fullmatch(rb"[0-9]{1,3}", code) else None
         up = _seconds(uptime)
         if up is not None and frame.started_up_s is not None:
@@ -155,14 +235,3 @@ class Reader:
 
 def _seconds(text: bytes) -> float | None:
     return float(text) if re.fullmatch(rb"[0-9]{1,12}(\.[0-9]{1,3})?", text) else None
-
-
-def split_errors(raw: bytes, boundary: str) -> dict[int, bytes]:
-    """Standard error by command number; each cut at :data:`STDERR_LIMIT_BYTES`."""
-    mark = re.escape(boundary.encode())
-    found: dict[int, bytes] = {}
-    pattern = re.compile(rb"\n" + mark + rb" begin ([0-9]{1,6})\n(.*?)(?=\n" + mark + rb" (?:end|begin) |\Z)",
-                         re.DOTALL)
-    for match in pattern.finditer(raw):
-        found.setdefault(int(match[1]), match[2][:STDERR_LIMIT_BYTES])
-    return found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import fnmatch
 import getpass
+import glob
 import io
 import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from console.errors import InputError, SealiftError, code
 from console.i18n import N_
@@ -126,61 +128,148 @@ def _split(cell: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in re.split(r"[;\s]+", cell) if part))
 
 
+_HOST_LINE = "Host"
+
+
 @dataclass(frozen=True)
 class _Block:
-    patterns: tuple[str, ...]
-    options: dict[str, list[str]]
+    """Options under the conditions that all have to hold: each a word of ``Match`` and its patterns, or ``Host``; ``all`` has none. No condition at all holds never."""
 
-    def matches(self, alias: str) -> bool:
-        hits = [p for p in self.patterns if fnmatch.fnmatchcase(alias, p.lstrip("!").replace("[", "[[]"))]
-        return bool(hits) and not any(p.startswith("!") for p in hits)
+    conditions: tuple[tuple[str, tuple[str, ...]], ...]
+    options: dict[str, list[str]] = field(default_factory=dict)
+
+    def matches(self, facts: dict[str, str]) -> bool:
+        return bool(self.conditions) and all(
+            word == "all" or (_fits(patterns, facts[word.lstrip("!")]) != word.startswith("!")) for word, patterns in self.conditions)
+
+
+def _fits(patterns: tuple[str, ...], text: str) -> bool:
+    hits = [p for p in patterns if fnmatch.fnmatchcase(text.lower(), p.lstrip("!").lower().replace("[", "[[]"))]
+    return bool(hits) and not any(p.startswith("!") for p in hits)
 
 
 _OPTIONS = ("hostname", "user", "port", "identityfile", "proxyjump")
 
 
-def parse_ssh_config(text: str, default_user: str | None = None) -> Imported:
+MAX_INCLUDE_DEPTH, MAX_INCLUDED_FILES = 16, 200
+"""As deep as OpenSSH goes; a configuration of more files is somebody's mistake."""
+
+
+def parse_ssh_config(text: str, default_user: str | None = None, folder: Path | None = None) -> Imported:
     """Servers of an OpenSSH client configuration: one for each ``Host`` name without a wildcard, and one for each
-    jump host that has no ``Host`` of its own. The first value of an option wins, as for ``ssh``. ``Match`` and
-    ``Include`` are not followed, and said not to be; no command of the file is ever run."""
-    found = Imported()
-    blocks = _blocks(text, found)
-    aliases = [p for block in blocks for p in block.patterns if not re.search(r"[*?!]", p)]
+    jump host that has no ``Host`` of its own. The first value of an option wins, as for ``ssh``.
+
+    ``Include`` is followed where ``folder``, that of the file, is given: names without a path are looked for there.
+    ``Match`` is followed for ``all``, ``host``, ``originalhost``, ``user`` and ``localuser``; a block under another
+    condition is left out, and said to be. No command of the file is ever run.
+    """
+    found, user = Imported(), default_user or getpass.getuser()
+    blocks = _Reading(found, folder, user).blocks(text)
+    aliases = [p for block in blocks for word, patterns in block.conditions for p in patterns
+               if word == _HOST_LINE and not re.search(r"[*?!]", p)]
     made: dict[str, ServerRecord] = {}
     for alias in dict.fromkeys(aliases):
-        _take(alias, alias, blocks, made, found, default_user or getpass.getuser())
+        _take(alias, alias, blocks, made, found, user)
     found.records = list(made.values())
     return found
 
 
-def _blocks(text: str, found: Imported) -> list[_Block]:
-    blocks = [_Block(("*",), {})]
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            words = shlex.split(line.replace("=", " ", 1) if re.match(r"\s*\w+\s*=", line) else line, comments=True)
-        except ValueError as problem:
-            found.problems.append(LineProblem(number, str(problem)))
-            continue
-        if not words:
-            continue
-        key, values = words[0].lower(), words[1:]
+@dataclass
+class _Reading:
+    """One configuration with the files that it includes."""
+
+    found: Imported
+    folder: Path | None
+    user: str
+    files: int = 0
+
+    def blocks(self, text: str, depth: int = 0, outer: _Block | None = None, where: str = "") -> list[_Block]:
+        """The blocks of a text, those of included files in their places."""
+        conditions = outer.conditions if outer else (("all", ()),)
+        blocks = [_Block(conditions)]
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                words = shlex.split(line.replace("=", " ", 1) if re.match(r"\s*\w+\s*=", line) else line, comments=True)
+                if words:
+                    blocks += self._line(words[0].lower(), words[1:], blocks[-1], conditions, depth)
+            except ValueError as problem:
+                self.found.problems.append(LineProblem(number, f"{where}{problem}"))
+        return blocks
+
+    def _line(self, key: str, values: list[str], block: _Block, outer: tuple, depth: int) -> list[_Block]:
+        """The blocks that begin with this line."""
         if not values:
-            found.problems.append(LineProblem(number, f"{words[0][:40]} has no value"))
-        elif key == "host":
-            blocks.append(_Block(tuple(values), {}))
-        elif key in ("match", "include"):
-            found.problems.append(LineProblem(number, f"{words[0]} is not followed"))
-            if key == "match":
-                blocks.append(_Block((), {}))
-        elif key in _OPTIONS:
-            blocks[-1].options.setdefault(key, []).append(values[0])
-    return blocks
+            raise ValueError(f"{key[:40]} has no value")
+        more = () if outer == (("all", ()),) else outer
+        if key == "host":
+            return [_Block((*more, (_HOST_LINE, tuple(values))))]
+        if key == "match":
+            try:
+                return [_Block((*more, *_conditions(values)))]
+            except ValueError:
+                # Its options must not fall to the block before it.
+                self.found.problems.append(LineProblem(0, f"Match {' '.join(values)[:80]} is not followed"))
+                return [_Block(())]
+        if key == "include":
+            return [*self._included(values, block, depth), _Block(block.conditions)]
+        if key in _OPTIONS:
+            block.options.setdefault(key, []).append(values[0])
+        return []
+
+    def _included(self, names: list[str], block: _Block, depth: int) -> list[_Block]:
+        if self.folder is None:
+            raise ValueError("Include is not followed")
+        if depth >= MAX_INCLUDE_DEPTH:
+            raise ValueError("Include is nested too deep")
+        made: list[_Block] = []
+        for name in names:
+            path = Path(name).expanduser()
+            for file in sorted(glob.glob(str(path if path.is_absolute() else self.folder / path))):
+                self.files += 1
+                if self.files > MAX_INCLUDED_FILES:
+                    raise ValueError(f"more than {MAX_INCLUDED_FILES} files are included")
+                try:
+                    text = read_text(file)
+                except OSError as problem:
+                    raise ValueError(f"{file} cannot be read: {problem.strerror}") from None
+                except InputError as problem:
+                    raise ValueError(problem.message()) from None
+                made += self.blocks(text, depth + 1, block, f"{file}: ")
+        return made
 
 
-def _look_up(alias: str, blocks: list[_Block]) -> dict[str, str]:
+_MATCHED = ("host", "originalhost", "user", "localuser")
+
+
+def _conditions(words: list[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The conditions of a ``Match`` line.
+
+    Raises:
+        ValueError: one of them is not followed here.
+    """
+    made: list[tuple[str, tuple[str, ...]]] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0).lower()
+        if word in ("all", "final", "canonical"):
+            if word != "all":
+                raise ValueError(word)
+            made.append(("all", ()))
+        elif word.lstrip("!") in _MATCHED and rest:
+            made.append((word, tuple(rest.pop(0).split(","))))
+        else:
+            raise ValueError(word)
+    return made
+
+
+def _look_up(alias: str, blocks: list[_Block], local_user: str, login: str | None) -> dict[str, str]:
+    """The first value of each option. What ``Match host`` and ``Match user`` see is what the lines before them made."""
     options: dict[str, str] = {}
     for block in blocks:
-        if block.matches(alias):
+        host = options.get("hostname", "%h").replace("%h", alias).replace("%n", alias)
+        facts = {_HOST_LINE: alias, "originalhost": alias, "host": host, "user": login or options.get("user", local_user),
+                 "localuser": local_user}
+        if block.matches(facts):
             for key, values in block.options.items():
                 options.setdefault(key, values[0])
     return options
@@ -191,7 +280,7 @@ def _take(alias: str, name: str, blocks: list[_Block], made: dict[str, ServerRec
     """Add the server that ``alias`` means, and its jump hosts before it."""
     if name in made:
         return
-    options = _look_up(alias, blocks)
+    options = _look_up(alias, blocks, default_user, user)
     try:
         number = port or _port(options.get("port", "22"))
         address = _expand(options.get("hostname", "%h"), {"h": alias, "n": alias})

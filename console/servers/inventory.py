@@ -20,6 +20,7 @@ from console.accelerators.device import Device
 from console.errors import SealiftError, WorldError, code
 from console.events import Changed
 from console.facts.fact import Fact
+from console.facts.os import BOOT
 from console.i18n import N_
 from console.servers import framing
 from console.servers.results import FactResult, judge
@@ -29,14 +30,16 @@ from console.units import utc_now
 
 if TYPE_CHECKING:
     from console.engine import Engine
+    from console.servers.differences import Difference
     from console.servers.record import ServerRecord
 
-THREADS = 16
 GRACE_S = 4.0
 """How long after its own limit a command may still hold the script up before the script is started anew behind it."""
 
 SERVER_LIMIT_S = 300.0
-MAX_RESTARTS = 8
+MAX_RESTARTS = 16
+END_S = 1.0
+"""How long the end of both streams may take once the script has said that it is done."""
 
 NO_SHELL = code("inventory.no-shell", WorldError,
                 N_("{server} did not run the inventory script: {reason}."),
@@ -70,14 +73,18 @@ class InventoryService:
     def __init__(self, engine: Engine):
         self._engine = engine
         self._read_before: dict[tuple[str, bool], tuple[int, InventoryRecord]] = {}
+        self._changes: dict[str, tuple[str, list[Difference]]] = {}
 
-    def refresh(self, ctx, names: Sequence[str] = ()) -> dict[str, InventoryRecord]:
+    def refresh(self, ctx, names: Sequence[str] = (), *, full: bool = False) -> dict[str, InventoryRecord]:
         """Ask the servers named (none: all) and keep what they answer. Each result is published as it arrives; a
-        server that cannot be reached is a result too. A cancel leaves what has been kept so far."""
+        server that cannot be reached is a result too. A cancel leaves what has been kept so far.
+
+        What cannot change while a server runs is asked once for each of its starts, or again with ``full``.
+        """
         records = self._engine.servers.select(list(names))
         open_links, done = _OpenLinks(), {}
-        with ThreadPoolExecutor(THREADS, "inventory") as pool, ctx.on_cancel(open_links.close):
-            waiting = {pool.submit(self._one, record, open_links): record for record in records}
+        with ThreadPoolExecutor(self._engine.settings.get("inventory.threads"), "inventory") as pool, ctx.on_cancel(open_links.close):
+            waiting = {pool.submit(self._one, record, open_links, full): record for record in records}
             try:
                 for number, ended in enumerate(as_completed(waiting), 1):
                     done[ended.result().server] = self._tell(ctx, ended.result())
@@ -98,23 +105,38 @@ class InventoryService:
             return None
         known = self._read_before.get((name, reached))
         if known is None or known[0] != number:
-            known = number, _read(name, table.inventories(self._engine.store, name, 1, reached)[0])
-            self._read_before[name, reached] = known
+            known = self._read_before.get((name, not reached))  # mostly the newest at all and the newest that reached are one
+        if known is None or known[0] != number:
+            known = number, _of_row(name, table.inventories(self._engine.store, name, 1, reached)[0])
+        self._read_before[name, reached] = known
         return known[1]
 
     def previous(self, name: str) -> InventoryRecord | None:
         """The last inventory but one of those that reached the server."""
         rows = table.inventories(self._engine.store, name, 2, True)
-        return _read(name, rows[1]) if len(rows) > 1 else None
+        return _of_row(name, rows[1]) if len(rows) > 1 else None
+
+    def changes(self, name: str) -> list[Difference]:
+        """What the newest inventory that reached a server found changed since the one before it."""
+        from console.servers.differences import differences
+
+        now = self.latest(name, reached=True)
+        known = self._changes.get(name)
+        if now is not None and (known is None or known[0] != now.taken_at):
+            before = self.previous(name)
+            known = self._changes[name] = now.taken_at, differences(before, now) if before else []
+        return known[1] if now is not None and known is not None else []
 
     def _tell(self, ctx, taken: InventoryRecord) -> InventoryRecord:
-        detail = {"devices": len(taken.devices)} if taken.reached else {"error": taken.error}
+        detail = ({"devices": len(taken.devices), "changes": len(self.changes(taken.server))} if taken.reached
+                  else {"error": taken.error})
         ctx.server(taken.server).result("reached" if taken.reached else "unreachable", **detail)
         return taken
 
-    def _one(self, record: ServerRecord, open_links: _OpenLinks) -> InventoryRecord:
+    def _one(self, record: ServerRecord, open_links: _OpenLinks, full: bool) -> InventoryRecord:
         try:
-            evidence = self._ask(record, open_links)
+            before = None if full else self.latest(record.name, reached=True)
+            evidence = self._ask(record, open_links, before)
         except SealiftError as problem:
             taken = InventoryRecord(record.name, utc_now(), False, problem.as_dict())
             table.add_inventory(self._engine.store, record.name, taken.taken_at, False, taken.error, {})
@@ -128,15 +150,17 @@ class InventoryService:
         table.add_inventory(self._engine.store, name, taken_at, True, None, evidence)
         taken = from_evidence(name, taken_at, evidence)
         changes = differences(before, taken) if before else []
+        self._changes[name] = taken_at, changes
         if changes:
             self._engine.audit.append("node.inventory-changed", obj={"kind": "server", "id": name, "digest": None},
                                       detail={"changes": [c.as_dict() for c in changes][:100]})
         return taken
 
-    def _ask(self, record: ServerRecord, open_links: _OpenLinks) -> dict[str, dict]:
+    def _ask(self, record: ServerRecord, open_links: _OpenLinks, before: InventoryRecord | None) -> dict[str, dict]:
         link = open_links.add(self._engine.servers.connect(record.name))
         try:
-            return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials))
+            return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials),
+                          known=_lasting(before))
         finally:
             link.close()
 
@@ -148,6 +172,16 @@ def _root_way(record: ServerRecord, credentials) -> str:
     if record.sudo == "nopasswd" or (record.sudo == "password" and credentials.get("sudo_password", record.name)):
         return "sudo"
     return "none"
+
+
+def _lasting(before: InventoryRecord | None) -> Known:
+    """What need not be asked again of a server that still runs since ``before``."""
+    boot = before.facts.get(BOOT) if before else None
+    if before is None or boot is None or boot.state != "value":
+        return Known()
+    kept = {f.id: {"asked_at": before.taken_at} | before.facts[f.id].evidence for f in known_facts()
+            if f.lasting and f.id in before.facts and before.facts[f.id].state in ("value", "absent")}
+    return Known(boot.value, kept)
 
 
 class _OpenLinks:
@@ -172,9 +206,18 @@ class _OpenLinks:
             link.close()
 
 
-def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none",
-           limit_s: float = SERVER_LIMIT_S) -> dict[str, dict]:
-    """Run the facts' commands on a server; gives the evidence by fact id.
+@dataclass(frozen=True)
+class Known:
+    """Evidence by fact id that holds for one start of a server, which is named by its boot id."""
+
+    boot: str = ""
+    evidence: dict[str, dict] = field(default_factory=dict)
+
+
+def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", limit_s: float = SERVER_LIMIT_S,
+           known: Known = Known()) -> dict[str, dict]:  # noqa: B008
+    """Run the facts' commands on a server; gives the evidence by fact id. What is ``known`` for the start that the
+    server is in is taken over.
 
     All travel as one script over one channel; those that need root as a second one, under sudo. A command that hangs
     past its time, even unkillably, costs its own answer: the script is started anew behind it.
@@ -182,10 +225,11 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none",
     Raises:
         WorldError: the connection broke, or the account cannot run the script.
     """
-    deadline, numbered = time.monotonic() + limit_s, list(enumerate(wanted))
+    deadline, numbered = time.monotonic() + limit_s, [(n, f) for n, f in enumerate(wanted) if not f.of]
     plain = [(n, f) for n, f in numbered if not f.needs_root or root == "direct"]
     as_root = [(n, f) for n, f in numbered if f.needs_root and root != "direct"]
-    frames = _run_all(link, [_command(n, f) for n, f in plain], False, deadline)
+    commands = [replace(_command(n, f), lasting=f.id in known.evidence) for n, f in plain]
+    frames = _run_all(link, commands, False, deadline, known.boot)
     refused = None
     if as_root and root == "sudo":
         try:
@@ -194,11 +238,18 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none",
             if problem.code != "ssh.sudo-refused":
                 raise
             refused = problem.message()
-    return {fact.id: _evidence(fact, frames.get(number), refused) for number, fact in numbered}
+    return {fact.id: known.evidence[fact.id] if number in frames and frames[number].kept and fact.id in known.evidence
+            else _evidence(fact, frames.get(number), refused) for number, fact in numbered}
 
 
 def _command(number: int, fact: Fact) -> framing.Command:
-    return framing.Command(number, tuple(fact.argv), fact.timeout_s)
+    return framing.Command(number, tuple(fact.argv), fact.timeout_s, needs=fact.needs, file=fact.file, quick=fact.quick,
+                           lasting=fact.lasting)
+
+
+def full_script(boundary: str) -> bytes:
+    """The whole inventory as one shell script, as root runs it."""
+    return framing.script([_command(n, f) for n, f in enumerate(known_facts()) if not f.of], boundary)
 
 
 def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None) -> dict[str, Any]:
@@ -206,7 +257,7 @@ def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None) -> d
     if frame is None:
         return {"argv": list(fact.argv), "exit_code": None, "stdout": "", "stderr": refused or "", "duration_s": None,
                 "truncated": False, "outcome": missing}
-    outcome = "absent" if frame.absent else "ran" if frame.ended else "hung"
+    outcome = "absent" if frame.absent else "ran" if frame.ended or frame.truncated else "hung"
     return {"argv": list(fact.argv), "exit_code": frame.exit_code, "stdout": _text(frame.stdout),
             "stderr": _text(frame.stderr), "duration_s": frame.duration_s, "truncated": frame.truncated,
             "outcome": outcome}
@@ -216,67 +267,84 @@ def _text(raw: bytes | bytearray) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool,
-             deadline: float) -> dict[int, framing.Frame]:
+def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
+             start: str = "") -> dict[int, framing.Frame]:
     frames: dict[int, framing.Frame] = {}
     for _start in range(MAX_RESTARTS):
         left = [c for c in commands if c.number not in frames]
         if not left or time.monotonic() > deadline:
             break
-        got, finished = _run_script(link, left, sudo, deadline)
+        got, finished = _run_script(link, left, sudo, deadline, start)
         frames |= got
         if finished or not got:
             break
     return frames
 
 
-def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool,
-                deadline: float) -> tuple[dict[int, framing.Frame], bool]:
+def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
+                start: str) -> tuple[dict[int, framing.Frame], bool]:
     boundary = random_tokens.token_hex(16)
-    reader, errors = framing.Reader(commands, boundary), bytearray()
-    most = sum(framing.STDERR_LIMIT_BYTES + 400 for _ in commands)
-    stream = link.open(("sh", "-s"), sudo=sudo)
-    stream.on_stderr = lambda data: errors.extend(data[: max(0, most - len(errors))])
+    reader, stream = framing.Reader(commands, boundary), link.open(("sh", "-s"), sudo=sudo)
+
+    def errors(data: bytes) -> None:
+        reader.feed_errors(data)
+        if reader.dropped_bytes > framing.SCRIPT_SLACK_BYTES:
+            stream.close()  # the read of standard output ends with it
+
+    stream.on_stderr = errors
     try:
-        stream.write(framing.script(commands, boundary))
+        stream.write(framing.script(commands, boundary, start))
         stream.close_stdin()
         _read_frames(stream, reader, {c.number: c for c in commands}, deadline)
+        if reader.finished:
+            _read_rest(stream)
     finally:
         stream.close()
     reader.close()
     if not reader.frames and not reader.finished:
-        raise NO_SHELL(server=link.server, reason=_last_words(bytes(errors)))
-    for number, text in framing.split_errors(bytes(errors), boundary).items():
-        if number in reader.frames:
-            reader.frames[number].stderr = text
+        raise NO_SHELL(server=link.server, reason=_last_words(reader.spoken))
     return reader.frames, reader.finished
 
 
 def _last_words(raw: bytes) -> str:
-    lines = _text(raw[-2000:]).strip().splitlines()
+    lines = _text(raw).strip().splitlines()
     return lines[-1] if lines else "it ended without output"
 
 
 def _read_frames(stream: SshStream, reader: framing.Reader, commands: dict[int, framing.Command],
                  deadline: float) -> None:
-    """Read until the script is done, a command overstays, or the server says more than the commands may."""
+    """Read until the script is done, a command overstays or says too much, or the server says more than they may."""
     allowed = sum(c.limit_bytes for c in commands.values()) + framing.SCRIPT_SLACK_BYTES
     opened, number, limit = time.monotonic(), None, 30.0
-    while not reader.finished and allowed > 0:
+    while not reader.finished and allowed > 0 and reader.dropped_bytes < framing.SCRIPT_SLACK_BYTES:
         if reader.current is None or reader.current.number != number:
             opened, number = time.monotonic(), reader.current.number if reader.current else None
             limit = commands[number].timeout_s + GRACE_S if number is not None else 30.0
         left = min(opened + limit, deadline) - time.monotonic()
-        try:
-            data = stream.read(256 << 10, max(0.0, left)) if left > 0 else b""
-        except SealiftError as problem:
-            if problem.code != "ssh.timeout":
-                raise
-            data = b""
+        data = _read(stream, left)
         if not data:
             return
         allowed -= len(data)
         reader.feed(data)
+
+
+def _read_rest(stream: SshStream) -> None:
+    """The two streams come apart from each other: what is left of standard error arrives by the end of both."""
+    end = time.monotonic() + END_S
+    while _read(stream, end - time.monotonic()):
+        pass
+
+
+def _read(stream: SshStream, timeout_s: float) -> bytes:
+    """Some output; empty at its end and when the time is up."""
+    if timeout_s <= 0:
+        return b""
+    try:
+        return stream.read(256 << 10, timeout_s)
+    except SealiftError as problem:
+        if problem.code != "ssh.timeout":
+            raise
+        return b""
 
 
 @lru_cache(maxsize=1)
@@ -284,15 +352,20 @@ def _facts_by_id() -> dict[str, Fact]:
     return {fact.id: fact for fact in known_facts()}
 
 
+_PARSING = threading.Lock()
+"""One at a time: the interpreter runs one anyway, and many in wait for it would keep the window's thread out."""
+
+
 def from_evidence(server: str, taken_at: str, evidence: dict[str, dict]) -> InventoryRecord:
     """Parse stored evidence; facts that this version does not know are passed over."""
-    by_id = _facts_by_id()
-    results = {name: judge(by_id[name], seen) for name, seen in evidence.items() if name in by_id}
-    devices = tuple(d for vendor in accelerators.vendors() for d in vendor.devices(results))
+    with _PARSING:
+        results = {name: judge(fact, evidence.get(name) or evidence[fact.of])
+                   for name, fact in _facts_by_id().items() if name in evidence or fact.of in evidence}
+        devices = tuple(d for vendor in accelerators.vendors() for d in vendor.devices(results))
     return InventoryRecord(server, taken_at, True, None, results, devices)
 
 
-def _read(server: str, row: dict[str, Any]) -> InventoryRecord:
+def _of_row(server: str, row: dict[str, Any]) -> InventoryRecord:
     if not row["reached"]:
         return InventoryRecord(server, row["taken_at"], False, row["error"])
     return replace(from_evidence(server, row["taken_at"], row["evidence"]), error=row["error"])

@@ -8,10 +8,12 @@ import fnmatch
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.errors import InputError, code
 from console.i18n import N_
+from console.transport.hostcert import AUTHORITY
 from console.transport.ssh import fingerprint, key_blob
 
 MALFORMED = code("server.malformed-fingerprint", InputError, N_("{fingerprint} is not a host key fingerprint."),
@@ -21,17 +23,27 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 @dataclass(frozen=True)
 class HostKey:
-    """A host key as a server shows it."""
+    """A host key as a server shows it, or the key of an authority that certifies host keys."""
 
     line: str
 
     @property
+    def authority(self) -> bool:
+        """Whether the key certifies those of servers, instead of being one."""
+        return self.line.startswith(AUTHORITY)
+
+    @property
+    def bare(self) -> str:
+        """The key alone, ``"ssh-ed25519 AAAA…"``."""
+        return self.line.removeprefix(AUTHORITY)
+
+    @property
     def type(self) -> str:
-        return self.line.split(" ")[0]
+        return self.bare.split(" ")[0]
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(key_blob(self.line))
+        return fingerprint(key_blob(self.bare))
 
 
 def checked_fingerprint(text: str) -> str:
@@ -48,27 +60,51 @@ def checked_fingerprint(text: str) -> str:
 
 @dataclass(frozen=True)
 class KnownHosts:
-    """The keys of a known_hosts file, and the numbers of the lines that could not be used, with why."""
+    """The keys of a known_hosts file, and the numbers of the lines that could not be used, with why.
+
+    ``entries`` and ``authorities`` are (host patterns, key); keys that the file marks as revoked are in neither.
+    """
 
     entries: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[int, str], ...]
+    authorities: tuple[tuple[str, str], ...] = ()
 
     def keys_for(self, address: str, port: int) -> list[str]:
         """The keys that the file gives for ``address:port``."""
-        wanted = address.lower() if port == 22 else f"[{address.lower()}]:{port}"
-        return list(dict.fromkeys(key for hosts, key in self.entries if _names(hosts, wanted)))
+        return _keys_for(self.entries, address, port)
+
+    def authorities_for(self, address: str, port: int) -> list[str]:
+        """The authorities whose certificates count for ``address:port``, marked as such."""
+        # As OpenSSH does: a pattern without a port speaks of certificates at any port.
+        found = _keys_for(self.authorities, address, port) or _keys_for(self.authorities, address, 22)
+        return [AUTHORITY + key for key in found]
+
+    @property
+    def authority_lines(self) -> list[str]:
+        """Patterns and key of each authority, as lines that :func:`parse_authorities` reads."""
+        return [f"{hosts} {key}" for hosts, key in self.authorities]
+
+
+def _keys_for(entries: Sequence[tuple[str, str]], address: str, port: int) -> list[str]:
+    wanted = address.lower() if port == 22 else f"[{address.lower()}]:{port}"
+    return list(dict.fromkeys(key for hosts, key in entries if _names(hosts, wanted)))
+
+
+def parse_authorities(text: str) -> KnownHosts:
+    """The authorities of lines as :attr:`KnownHosts.authority_lines` gives them; others are passed over."""
+    return parse_known_hosts("".join(f"@cert-authority {line}\n" for line in text.splitlines()))
 
 
 def parse_known_hosts(text: str) -> KnownHosts:
-    """Read a known_hosts file as OpenSSH writes it, hashed names included. ``@revoked`` and ``@cert-authority``
-    lines are not used, and said to be."""
-    entries, skipped = [], []
+    """Read a known_hosts file as OpenSSH writes it, hashed names included."""
+    entries, skipped, authorities, revoked = [], [], [], set()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if words[0].startswith("@"):
-            skipped.append((number, f"{words[0]} is not supported"))
+        mark = words.pop(0) if words[0].startswith("@") else ""
+        if mark not in ("", "@revoked", "@cert-authority"):
+            skipped.append((number, f"{mark[:40]} is not known"))
             continue
         try:
             hosts, kind, blob = words[:3]
@@ -76,8 +112,13 @@ def parse_known_hosts(text: str) -> KnownHosts:
         except ValueError:
             skipped.append((number, "not a host key line"))
             continue
-        entries.append((hosts, f"{kind} {blob}"))
-    return KnownHosts(tuple(entries), tuple(skipped))
+        if mark == "@revoked":
+            revoked.add(f"{kind} {blob}")
+            skipped.append((number, "the key is revoked, and not trusted wherever else the file names it"))
+        else:
+            (authorities if mark else entries).append((hosts, f"{kind} {blob}"))
+    good, vouching = ([e for e in found if e[1] not in revoked] for found in (entries, authorities))
+    return KnownHosts(tuple(good), tuple(skipped), tuple(vouching))
 
 
 def _names(hosts: str, wanted: str) -> bool:

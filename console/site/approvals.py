@@ -37,6 +37,15 @@ UNKNOWN = code(
     N_("It may have expired or been used; make the plan again."),
 )
 
+NO_REQUEST = code(
+    "approval.no-such-request",
+    InputError,
+    N_("There is no request {id}."),
+    N_("`sealift approval list` shows the requests."),
+)
+PAIR = ("override-", "audit-purge")
+"""What two approvers have to agree to, besides the one who asks."""
+
 
 @dataclass(frozen=True)
 class Approval:
@@ -60,9 +69,31 @@ class ApprovalService:
         self._engine = engine
 
     def required(self) -> bool:
-        """Whether the site's policy asks for a second person."""
+        """Whether a second person's yes is needed: as the policy says; where it says nothing, as soon as the site has
+        an approver and somebody else who could ask."""
         site = self._engine.site.get()
-        return bool(site and site.policy.two_person)
+        if site is None or site.policy.two_person is not None:
+            return bool(site and site.policy.two_person)
+        return self._two_people()
+
+    def _two_people(self) -> bool:
+        people = [a for a in self._engine.accounts.list() if not a.disabled]
+        return len(people) > 1 and any("approver" in a.roles for a in people)
+
+    def demand(self, action: str, obj: str, digest: str, document: dict[str, Any] | None = None) -> tuple[str, ...]:
+        """Spend the yes to exactly this, or ask for one; who gave it, nobody where none is needed.
+
+        What this is asked for belongs to setting a site up (keys, host keys, roles). Before there is anybody who could
+        say yes, it is not held up: the site could never be set up.
+
+        Raises:
+            DeniedError: ``approval.needed``; the request is open now.
+        """
+        if not self._two_people():
+            return ()
+        if self.required() and self.granted(action, digest) is None:
+            self.request(action, obj, digest, document)
+        return self.use(action, obj, digest)
 
     def request(self, action: str, obj: str, digest: str, document: dict[str, Any] | None = None) -> Approval:
         """Ask for a yes to ``action`` on exactly ``digest``; an open request for the same is used again."""
@@ -85,11 +116,30 @@ class ApprovalService:
                     json.dumps({"object": obj} | (document or {})),
                 ),
             )
-        self._record("approval.request", action, obj, digest)
+        self._record("approval.request", action, obj, digest, corr=identity)
         found = self._find(action, digest, ("open",))
         if found is None:
             raise UNKNOWN(action=action, object=obj)
         return found
+
+    def get(self, identity: str) -> Approval:
+        """A request by its id, or by the beginning of it if only one has that.
+
+        Raises:
+            InputError: ``approval.no-such-request``.
+        """
+        self._expire()
+        with self._engine.store.read() as db:
+            found = [_of(row) for row in db.query("SELECT * FROM approvals") if identity and row["id"].startswith(identity)]
+        if len(found) != 1:
+            raise NO_REQUEST(id=identity)
+        return found[0]
+
+    def list(self, limit: int = 200) -> list[Approval]:
+        """All requests, newest first."""
+        self._expire()
+        with self._engine.store.read() as db:
+            return [_of(row) for row in db.query("SELECT * FROM approvals ORDER BY requested_at DESC, rowid DESC LIMIT ?", (limit,))]
 
     def grant(self, action: str, obj: str, digest: str) -> Approval:
         """Say yes under one's own name.
@@ -117,13 +167,26 @@ class ApprovalService:
         found = self.granted(action, digest)
         if found is None:
             if self.required():
-                self._record("approval.use", action, obj, digest, "denied")
+                asked = self._find(action, digest, ("open",))
+                self._record("approval.use", action, obj, digest, "denied", asked and asked.id)
                 raise NEEDED(action=action, object=obj)
+            self._close(action, digest)
             return ()
         with self._engine.store.write() as db:
             db.execute("UPDATE approvals SET state = 'used' WHERE id = ?", (found.id,))
-        self._record("approval.use", action, obj, digest)
+        self._record("approval.use", action, obj, digest, corr=found.id, approvers=found.granted)
         return found.granted
+
+    def spent(self, action: str, digest: str) -> Approval | None:
+        """The yes that was used for exactly this, newest first; None where none was needed."""
+        found = self._find(action, digest, ("used",))
+        return found if found is not None and found.granted else None
+
+    def _close(self, action: str, digest: str) -> None:
+        """An open request for what was done without a yes, since none was needed, waits for nobody any more."""
+        if (asked := self._find(action, digest, ("open",))) is not None:
+            with self._engine.store.write() as db:
+                db.execute("UPDATE approvals SET state = 'used' WHERE id = ?", (asked.id,))
 
     def open_requests(self) -> list[Approval]:
         """Requests that wait for an answer, oldest first."""
@@ -133,16 +196,20 @@ class ApprovalService:
 
     def _answer(self, event: str, state: str, action: str, obj: str, digest: str) -> Approval:
         self._engine.require("approver")
+        self._engine.require_proof()
         found = self._find(action, digest, ("open",))
         if found is None:
             raise UNKNOWN(action=action, object=obj)
         actor = self._engine.actor.id
         if self.required() and actor in (found.requested_by, *found.granted):
-            self._record(event, action, obj, digest, "denied")
+            self._record(event, action, obj, digest, "denied", found.id)
             raise OWN(actor=actor)
+        granted = (*found.granted, actor)
+        if state == "granted" and self.required() and action.startswith(PAIR) and len(granted) < 2:
+            state = "open"
         with self._engine.store.write() as db:
-            db.execute("UPDATE approvals SET state = ?, granted = ? WHERE id = ?", (state, json.dumps([*found.granted, actor]), found.id))
-        self._record(event, action, obj, digest)
+            db.execute("UPDATE approvals SET state = ?, granted = ? WHERE id = ?", (state, json.dumps(granted), found.id))
+        self._record(event, action, obj, digest, corr=found.id, approvers=granted if event == "approval.grant" else ())
         self._engine.events.publish(Changed(None, frozenset({"deployments"})))
         answered = self._find(action, digest, (state,))
         if answered is None:
@@ -163,10 +230,12 @@ class ApprovalService:
             gone = list(db.query("SELECT * FROM approvals WHERE state IN ('open', 'granted') AND expires_at < ?", (now,)))
             db.execute("UPDATE approvals SET state = 'expired' WHERE state IN ('open', 'granted') AND expires_at < ?", (now,))
         for row in gone:
-            self._record("approval.expire", row["action"], json.loads(row["document"])["object"], row["digest"])
+            self._record("approval.expire", row["action"], json.loads(row["document"])["object"], row["digest"], corr=row["id"])
 
-    def _record(self, event: str, action: str, obj: str, digest: str, outcome: str = "success") -> None:
-        self._engine.audit.append(event, outcome=outcome, obj={"kind": action, "id": obj, "digest": digest})
+    def _record(self, event: str, action: str, obj: str, digest: str, outcome: str = "success", corr: str | None = None,
+                approvers: tuple[str, ...] = ()) -> None:
+        about = {"kind": action, "id": obj, "digest": digest}
+        self._engine.audit.append(event, outcome=outcome, obj=about, corr=corr, approvers=approvers)
 
 
 def _of(row: dict[str, Any]) -> Approval:

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from console.errors import InputError, code
+from console.errors import InputError, UsageError, code
 from console.events import Changed
 from console.i18n import N_
 
@@ -22,7 +22,7 @@ EXISTS = code(
     N_("Change it with `sealift site set`, or give another folder with --workspace."),
 )
 MISSING = code("site.missing", InputError, N_("This workspace holds no site yet."), N_("Set it up first: sealift site init --name NAME."))
-BAD_FIELD = code("site.bad-value", InputError, N_("{value} is not a value for {field}: {wanted}."), N_("Correct the value and try again."))
+BAD_FIELD = code("site.bad-value", UsageError, N_("{value} is not a value for {field}: {wanted}."), N_("Correct the value and try again."))
 
 JURISDICTIONS = ("us", "ca", "eu", "cn", "other")
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted")
@@ -35,7 +35,8 @@ class Policy:
     """What the site demands.
 
     Attributes:
-        two_person: whether trust, import and deployment need a second person's yes.
+        two_person: whether trust, import, deployment, host keys, overrides and role changes need a second person's yes;
+            None: as soon as there are an approver and somebody else.
         release_threshold: how many distinct holders must have signed a bundle.
         push_degree: the least verification of a push.
         relay: whether servers may hand a push on to each other.
@@ -43,7 +44,7 @@ class Policy:
         max_age_days: age of the newest release after which the window warns.
     """
 
-    two_person: bool = False
+    two_person: bool | None = None
     release_threshold: int = 1
     push_degree: str = "stored"
     relay: bool = True
@@ -146,6 +147,7 @@ def _checked(site: Site) -> Site:
         ("classification", site.classification, site.classification in CLASSIFICATIONS, ", ".join(CLASSIFICATIONS)),
         ("id", site.site_id, bool(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", site.site_id)), "a-z, 0-9, dot, dash, underscore"),
         ("release_threshold", site.policy.release_threshold, 1 <= site.policy.release_threshold <= 16, "1 to 16"),
+        ("max_age_days", site.policy.max_age_days, 1 <= site.policy.max_age_days <= 36500, "1 to 36500"),
         ("push_degree", site.policy.push_degree, site.policy.push_degree in DEGREES, ", ".join(DEGREES)),
     )
     for name, value, good, wanted in rules:

@@ -161,14 +161,14 @@ class _Fitting:
                        reasons=(*self._unknown_model(), *reasons), context_tokens=self.context, concurrency=self.q.concurrency)
         if self.q.weights is None:
             return Fit("unsupported" if verdict == "unsupported" else "unknown", self._bare(), bytes_per_token(self.model, self.q.cache),
-                       reasons=(Reason("weights.unknown", confidence="low"), *reasons), context_tokens=self.context,
+                       reasons=(Reason("weights.unknown", source="neither the catalog nor the question says it", confidence="low"), *reasons), context_tokens=self.context,
                        concurrency=self.q.concurrency)
         best = self._best(self.q.count, self.q.nodes)
         if best is None:
             told = {"count": self.q.count * self.q.nodes, "heads": self.model.heads,
                     "experts": self.model.experts.routed if self.model.experts else 0}
             return Fit("unsupported" if verdict == "unsupported" else "does-not-fit", self._bare(),
-                       bytes_per_token(self.model, self.q.cache), 0, 0, 0, reasons=(Reason("layout.impossible", told), *reasons),
+                       bytes_per_token(self.model, self.q.cache), 0, 0, 0, reasons=(Reason("layout.impossible", told, "the model's configuration or card"), *reasons),
                        context_tokens=self.context, concurrency=self.q.concurrency)
         return self._told(best, verdict, reasons)
 
@@ -209,7 +209,7 @@ class _Fitting:
         on_device = weights.on_device(layout.tp, layout.pp, layout.ep, self.model.layers)
         requests = -(-self.q.concurrency // layout.dp)
         floor = request_bytes(self.model, context, self.q.cache, layout.tp, layout.pp)
-        taken = overhead(self.catalog, self.model, self.memory.given, layout.servers if not layout.replicas or layout.pp > 1 else 1, context)
+        taken = overhead(self.catalog, self.model, self.memory.given, layout.span, context)
         sized = None
         for case in CASES:
             cache = requests * planned_cache(self.catalog, self.model, floor, case)
@@ -226,11 +226,11 @@ class _Fitting:
 
     def _holds(self, sized: _Sized, tokens: int, requests: int) -> bool:
         """Whether a device holds so many requests of so many tokens, in the case that the verdict rests on."""
-        taken = overhead(self.catalog, self.model, self.memory.given, sized.layout.servers, tokens)
+        taken = overhead(self.catalog, self.model, self.memory.given, sized.layout.span, tokens)
         case = "expected" if sized.case == "high" else sized.case
         floor = request_bytes(self.model, tokens, self.q.cache, sized.layout.tp, sized.layout.pp)
         need = requests * planned_cache(self.catalog, self.model, floor, case)
-        extra = taken[case] - overhead(self.catalog, self.model, self.memory.given, sized.layout.servers, self.context)[case]
+        extra = taken[case] - overhead(self.catalog, self.model, self.memory.given, sized.layout.span, self.context)[case]
         return need + max(extra, -sized.overhead) <= self._pool(sized)
 
     def _longest(self, sized: _Sized, requests: int, most: int) -> int:
@@ -292,7 +292,8 @@ class _Fitting:
         yield from self._remarks(best)
 
     def _memory_reason(self, best: _Sized) -> Reason:
-        rule = self.catalog.values("rules", "overhead-dense" if self.model.experts is None else "overhead-experts")
+        rule = self.catalog.values("rules", "overhead-dense" if self.model.experts is None else
+                                   "overhead-experts" if best.layout.span == 1 else "overhead-experts-nodes")
         if best.verdict == "does-not-fit":
             if best.weights > best.usable:
                 return Reason("weights.too-large", {"weights": units.size(best.weights), "usable": units.size(best.usable),
@@ -300,8 +301,8 @@ class _Fitting:
             return Reason.of("cache.too-large", rule, tokens=self.context, requests=self.q.concurrency, missing=units.size(-best.free))
         if best.verdict == "tight":
             return Reason.of("memory.tight", rule, overhead=units.size(best.usable - best.weights - best.cache))
-        taken = overhead(self.catalog, self.model, self.memory.given, best.layout.servers, self.context)["high"]
-        return Reason.of("memory.fits", rule, free=units.size(max(0, best.usable - best.weights - best.cache - taken)))
+        taken = overhead(self.catalog, self.model, self.memory.given, best.layout.span, self.context)["high"]
+        return Reason.of("memory.fits", rule, free=units.size(best.usable - best.weights - best.cache - taken))
 
     def _remarks(self, best: _Sized) -> Iterable[Reason]:
         device, model = self.q.device, self.model
@@ -316,7 +317,7 @@ class _Fitting:
         if self.q.context is None:
             yield Reason.of("context.assumed", self.catalog.values("rules", "assumed-context"), tokens=self.context)
         if not self.q.precision_given:
-            yield Reason("precision.assumed", {"precision": (self.q.weights.precision if self.q.weights else "bf16").upper()}, "", "low")
+            yield Reason("precision.assumed", {"precision": (self.q.weights.precision if self.q.weights else "bf16").upper()}, "the model's published checkpoint", "low")
         if model.assumed:
             yield Reason("architecture.assumed", {"fields": ", ".join(model.assumed)}, "config.json", "low")
         if model.attention in ("csa", "csa2"):
@@ -326,8 +327,8 @@ class _Fitting:
         have = self.q.count * self.q.nodes * device["memory_gb"]
         if self.q.floor_gb and have < self.q.floor_gb:
             yield Reason("memory.below-floor", {"floor": round(self.q.floor_gb), "have": round(have)}, "vLLM recipes (2026-08-21)", "medium")
-        if best.layout.servers > 1:
-            yield Reason("layout.nodes", {}, "", "high")
+        if best.layout.span > 1:
+            yield Reason("layout.nodes", {}, "worked out from the layout", "high")
         yield self._stack()
 
     def _stack(self) -> Reason:
@@ -335,6 +336,6 @@ class _Fitting:
         wanted = self.q.framework.name if self.q.framework else "vllm"
         entry = next((e for e in newest if e["framework"] == wanted), None)
         if self.q.device.vendor != "nvidia" or entry is None:
-            return Reason("stack.unknown", {}, "", "high")
+            return Reason("stack.unknown", {}, "not part of the question", "high")
         floor = next(e for e in self.catalog.all("stacks") if e.get("type") == "cuda-floor" and e["cuda"] == entry["cuda"].split(".")[0])
         return Reason.of("driver.unknown", floor, cuda=entry["cuda"], driver=floor["driver"])

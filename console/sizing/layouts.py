@@ -31,6 +31,11 @@ class Layout:
         """How many devices it uses."""
         return self.tp * self.pp * self.dp
 
+    @property
+    def span(self) -> int:
+        """Over how many servers one copy of the model stands."""
+        return -(-self.servers // self.dp) if self.replicas else self.servers
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {"tp": self.tp, "pp": self.pp, "ep": self.ep, "dp": self.dp, "nodes": self.servers}

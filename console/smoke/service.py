@@ -163,22 +163,35 @@ class SmokeService:
         return local(model_dir)
 
     def device(self, ctx: Any, names: Sequence[str]) -> list[SmokeResult]:
-        """A small computation on each server's devices; a server that cannot be reached is a failed probe."""
-        return [self._each(ctx, name, "device", lambda link: device(ctx, link)) for name in names]
+        """A small computation on each server's devices; a server that cannot be reached is a failed probe.
+
+        Raises:
+            InputError: ``server.unknown``. DeniedError: no operator.
+        """
+        self._engine.require("operator")
+        servers = [record.name for record in self._engine.servers.select(list(names))]
+        with self._engine.act("smoke.device", {"kind": "servers", "id": ", ".join(servers), "digest": None}) as told:
+            found = [self._each(ctx, name, "device", lambda link: device(ctx, link)) for name in servers]
+            told["verdicts"] = {one.place: one.verdict for one in found}
+        return found
 
     def service(self, ctx: Any, deployment: str, names: Sequence[str] = ()) -> list[SmokeResult]:
         """Ask every server on which ``deployment`` serves.
 
         Raises:
-            WorldError: ``smoke.not-deployed``.
+            WorldError: ``smoke.not-deployed``. DeniedError: no operator.
         """
+        self._engine.require("operator")
         served = [row for row in self._engine.deployments.served(deployment) if not names or row["server"] in names]
         if not served:
             raise NOT_DEPLOYED(deployment=deployment)
-        return [self._each(ctx, row["server"], "service", lambda link, row=row: service(
-            ctx, link, row["port"], row["served_name"], row["expect"] or None, health=row["health"],
-            health_port=row["health_port"], lists_models=row["lists_models"], max_tokens=row["max_tokens"]))
-            for row in served]
+        with self._engine.act("smoke.service", {"kind": "deployment", "id": deployment, "digest": None}) as told:
+            found = [self._each(ctx, row["server"], "service", lambda link, row=row: service(
+                ctx, link, row["port"], row["served_name"], row["expect"] or None, health=row["health"],
+                health_port=row["health_port"], lists_models=row["lists_models"], max_tokens=row["max_tokens"]))
+                for row in served]
+            told["verdicts"] = {one.place: one.verdict for one in found}
+        return found
 
     def _each(self, ctx: Any, name: str, level: Any, ask: Callable[[Transport], SmokeResult]) -> SmokeResult:
         ctx.checkpoint()

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
@@ -30,6 +30,7 @@ from paramiko.packet import Packetizer
 from console.errors import InputError, SealiftError, WorldError, code
 from console.i18n import N_
 from console.secrets import Secret
+from console.transport import hostcert
 from console.transport.base import Completed, command_line
 
 # The transport turns what paramiko logs into errors with a code; its own lines would only repeat server text raw.
@@ -85,6 +86,10 @@ KEY_UNKNOWN = code("ssh.host-key-unknown", WorldError,
 AUTH_FAILED = code("ssh.auth-failed", WorldError,
                    N_("{server} did not accept {user} by {method}. It accepts: {accepted}."),
                    N_("Check the user, and the key or password, and that the server allows this way of logging in."))
+CERT_REFUSED = code("ssh.host-certificate", WorldError,
+                    N_("The host certificate of {server} is not accepted: {reason}. Key offered: {offered}."),
+                    N_("Nothing was sent. Have the certificate of the server renewed by its authority, or compare the key's "
+                       "fingerprint with the one that the server's administrator gives and trust the key itself."))
 PASSWORD_NEEDED = code("ssh.password-needed", InputError, N_("A password is needed for {user} on {server}."),
                        N_("Give it when asked, or with --ssh-password-file."))
 IDENTITY_MISSING = code("ssh.identity-missing", InputError,
@@ -117,7 +122,8 @@ CHANNEL_REFUSED = code("ssh.channel-refused", WorldError, N_("{server} refused t
 class Target:
     """Where to connect, as whom, and which host keys are believed.
 
-    ``host_keys`` are OpenSSH public keys, ``"ssh-ed25519 AAAA…"``. ``auth`` is ``agent``, ``key`` or
+    ``host_keys`` are OpenSSH public keys, ``"ssh-ed25519 AAAA…"``, or with ``@cert-authority `` before it the key of an
+    authority whose host certificates are believed. ``auth`` is ``agent``, ``key`` or
     ``password``; ``sudo`` is ``none``, ``nopasswd`` or ``password``.
     """
 
@@ -144,6 +150,12 @@ class _Packets(Packetizer):
     """A packetizer that takes no memory for a peer's absurd promises."""
 
     heard_bytes = 0
+    heard_at = 0.0
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        found = super().read_message()
+        self.heard_at = time.monotonic()
+        return found
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         if not 0 <= n <= MAX_PACKET_BYTES:
@@ -213,7 +225,7 @@ def _tuned_socket(target: Target, timeout_s: float) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_S * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_LINK_S * 1000))
     if os.name == "nt":
         # Windows starts with a send buffer too small for a fast link (paramiko issue 2476).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -259,7 +271,8 @@ def _key_types(target: Target) -> tuple[str, ...]:
     """Types that are pinned first, so that a server with several keys shows the one that can be compared."""
     pinned = {line.split(" ")[0] for line in target.host_keys}
     wanted = [t for t in HOST_KEY_TYPES if t in pinned or (t.startswith("rsa-") and "ssh-rsa" in pinned)]
-    return (*wanted, *(t for t in HOST_KEY_TYPES if t not in wanted))
+    certified = hostcert.ALGORITHMS if hostcert.authorities(target.host_keys) else ()
+    return (*wanted, *certified, *(t for t in HOST_KEY_TYPES if t not in wanted))
 
 
 def _handshake_error(where: dict, problem: Exception, version: str, heard: int, timeout_s: float) -> SealiftError:
@@ -291,10 +304,25 @@ def _judge_host_key(target: Target, link: paramiko.Transport) -> None:
     offered = link.get_remote_server_key()
     if not target.host_keys:
         raise KEY_UNKNOWN(server=target.name, offered=fingerprint(offered.asbytes()), type=offered.get_name())
-    pins = [key_blob(line) for line in target.host_keys]
-    if offered.asbytes() not in pins:
+    vouching = hostcert.authorities(target.host_keys)
+    pins = [key_blob(line) for line in target.host_keys if not line.startswith(hostcert.AUTHORITY)]
+    if offered.asbytes() in pins:
+        return
+    if vouching:
+        _judge_certificate(target, offered, vouching)
+    elif offered.asbytes() not in pins:
         raise KEY_CHANGED(server=target.name, expected=", ".join(map(fingerprint, pins)),
                           offered=fingerprint(offered.asbytes()), type=offered.get_name())
+
+
+def _judge_certificate(target: Target, offered: paramiko.PKey, vouching: list[str]) -> None:
+    mark, blob = fingerprint(offered.asbytes()), offered.public_blob
+    if blob is None:
+        raise KEY_UNKNOWN(server=target.name, offered=mark, type=offered.get_name())
+    line = f"{blob.key_type} {base64.b64encode(blob.key_blob).decode()}"
+    reason = hostcert.refusal(line, vouching, target.address)
+    if reason:
+        raise CERT_REFUSED(server=target.name, reason=reason, offered=mark)
 
 
 def load_identity(target: Target, login: Login) -> paramiko.PKey:
@@ -443,12 +471,33 @@ def _connect_one(target: Target, login: Login, via: SshTransport | None, purpose
     except BaseException:
         _close_link(link)
         raise
-    link.set_keepalive(KEEPALIVE_S)
+    _watch(link)
     if purpose == "data":
         link.packetizer.REKEY_BYTES = DATA_REKEY_BYTES
         if via is None:
             _blocking_socket(link.sock)
     return SshTransport(target, login, link, via)
+
+
+def _watch(link: paramiko.Transport) -> None:
+    """Ask an idle peer for a sign of life now and then, and end the connection when none has come for long.
+
+    The system's own deadline sees only as far as the next host; behind a bastion, and with a server whose kernel lives
+    while its SSH service does not, only the peer's answer tells.
+    """
+    packets = link.packetizer
+    packets.heard_at = time.monotonic()
+
+    def ask() -> None:
+        if time.monotonic() - packets.heard_at > DEAD_LINK_S:
+            raise EOFError
+        question = paramiko.Message()
+        question.add_byte(bytes([80]))  # SSH_MSG_GLOBAL_REQUEST; a peer that does not know the name answers all the same
+        question.add_string("keepalive@openssh.com")
+        question.add_boolean(True)
+        link._send_user_message(question)
+
+    packets.set_keepalive(KEEPALIVE_S, ask)
 
 
 def _link(target: Target, via: SshTransport | None, timeout_s: float) -> paramiko.Transport:
@@ -465,6 +514,8 @@ def _link(target: Target, via: SshTransport | None, timeout_s: float) -> paramik
 
 def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), timeout_s: float = 15) -> str:
     """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it."""
+    # The plain key is asked for: it is what an administrator's fingerprint names.
+    target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(hostcert.AUTHORITY)))
     via = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps else None
     try:
         link = _link(target, via, timeout_s)

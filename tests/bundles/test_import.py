@@ -29,7 +29,7 @@ def test_verified_only_with_a_trusted_key(sample):
     told = verify(CTX, [sample.drive], sample.trusted)
     assert told["verdict"] == "verified", told["findings"]
     assert told["signers"][0]["key_id"] == sample.key.public.keyid
-    assert told["files"] == 8 and told["hashed_bytes"] > 0
+    assert told["files"] == 9 and told["hashed_bytes"] > 0
     untrusted = verify(CTX, [sample.drive], {})
     assert untrusted["verdict"] == "unverified" and untrusted["unknown_keys"] == [sample.key.public.keyid]
 
@@ -37,7 +37,7 @@ def test_verified_only_with_a_trusted_key(sample):
 def test_inspection_never_says_verified(sample):
     told = document(inspect([sample.drive], sample.trusted), None)
     assert told["verdict"] == "unverified" and told["title"] == "Sample"
-    assert {c["id"] for c in told["components"]} == {"weights", "packages", "notes"}
+    assert {c["id"] for c in told["components"]} == {"weights", "packages", "notes", "sbom"}
 
 
 def test_summary_holds_what_sizing_needs(sample):
@@ -90,7 +90,8 @@ def test_releases_share_files_and_removal_counts_references(tmp_path, open_site)
     engine = open_site(key)
     engine.library.import_(CTX, [one.drive])
     second = engine.library.import_(CTX, [two.drive])
-    assert second.bytes_copied == 0
+    bill = next(f for f in second.release.files if f.component == "sbom")
+    assert second.bytes_copied == bill.size  # the title stands in it; all else is here already
     engine.library.remove("Sample")
     assert engine.library.verify(CTX, second.release) == []
     engine.library.remove("Second")

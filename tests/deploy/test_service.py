@@ -223,6 +223,23 @@ def test_plans_are_the_same_for_the_same_state_and_read_back_whole(facility):
     assert all(change["summary"] for change in one.as_dict("zh_CN")["servers"][0]["changes"])
 
 
+def test_the_same_can_be_deployed_again_after_it_was_retired(facility):
+    """Each time is a plan of its own, with a yes of its own, though nothing in it differs."""
+    facility.add("one")
+    release, seen = facility.release("first"), []
+    for _ in range(4):
+        plan = facility.engine.deployments.plan("quick", release, ["one"])
+        found = facility.engine.deployments.apply(CTX, plan.id)
+        assert outcomes(found) == {"one": "serving"}
+        facility.engine.deployments.retire(CTX, found["deployment"])
+        seen.append(plan.id)
+        assert facility.engine.deployments.get_plan(plan.id) == plan
+        with pytest.raises(InputError) as caught:
+            facility.engine.deployments.approve(plan.id)
+        assert caught.value.code == "deploy.already-applied"
+    assert len(set(seen)) == 4
+
+
 @pytest.mark.parametrize("call, error", [
     (("nothing", "RELEASE", ["one"]), "playbook.unknown"), (("quick", "RELEASE", ["two"]), "server.unknown"),
     (("vllm-nvidia", "RELEASE", ["one"]), "deploy.no-component"),

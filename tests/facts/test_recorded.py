@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -29,7 +30,7 @@ def test_loop_over_devices_is_read() -> None:
     assert calls('for i in 0 1; do hccn_tool -i $i -ip -g; done')[-1].program == "hccn_tool"
 
 
-@pytest.mark.parametrize("tool", ["", "ls -l", "cat /etc/passwd", "nvidia-smi dmon", "amd-smi firmware",
+@pytest.mark.parametrize("tool", ["", "ls -l", "cat /etc/passwd", "nvidia-smi mig -lgi", "amd-smi firmware",
                                   "python train.py"])
 def test_unknown_command_line_is_named(tool: str) -> None:
     with pytest.raises(InputError) as problem:
@@ -249,3 +250,55 @@ def test_escapes_and_utf16_are_read_through() -> None:
     assert parse_recorded("nvidia-smi -L", coloured)["devices"][0]["name"] == "NVIDIA H200"
     wide = b"\xff\xfe" + LIST.decode().encode("utf-16-le")
     assert parse_recorded("nvidia-smi -L", wide)["device_count"] == 1
+
+
+DMON = """# gpu    pwr  gtemp  mtemp     sm    mem     fb
+# Idx      W      C      C      %      %     MB
+    0     68     33     40      0      0   1024
+    1      -     31      -      0      0      0
+# gpu    pwr  gtemp  mtemp     sm    mem     fb
+# Idx      W      C      C      %      %     MB
+    0     70     34     40      0      0   2048
+"""
+PMON = """# gpu         pid   type     sm    command
+# Idx           #    C/G      %    name
+    0       12345     C      97    python3 -m x
+    1           -     -       -    -
+"""
+TOPO = json.dumps({"system": {"(Topology) Weight between DRM devices 0 and 1": "15", "(Topology) Hops between DRM devices 0 and 1": "1",
+                              "(Topology) Link type between DRM devices 0 and 1": "XGMI"},
+                   "card0": {"(Topology) Numa Node": "0"}, "card1": {"(Topology) Numa Node": "1"}})  # fmt: skip
+VARIANTS = [
+    ("nvidia-smi dmon -c 2", DMON, {"device_count": 2, "devices": [
+        {"index": 0, "power_w": 70, "temperature_c": 34, "memory_used_mib": 2048},
+        {"index": 1, "power_w": None, "temperature_c": 31, "memory_used_mib": 0}]}),
+    ("nvidia-smi pmon -c 1", PMON, {"processes": [{"gpu": 0, "pid": 12345, "type": "C", "name": "python3 -m x"}]}),
+    ("npu-smi -v", "npu-smi version: 23.0.3\n", {"tool_version": "23.0.3"}),
+    ("cat /proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n",
+     {"driver_version": "550.54.15"}),
+    ("rocm-smi --showdriverversion", "===== ROCm System Management Interface =====\n===== Version of System Component =====\n"
+     "Driver version: 6.7.0\n=====\n===== End of ROCm SMI Log =====\n", {"driver_version": "6.7.0"}),
+    ("rocm-smi --showtopo --json", TOPO + "\n", {"device_count": 2, "topology": {
+        "devices": ["GPU0", "GPU1"], "weights": {"GPU0": {"GPU0": 0, "GPU1": 15}, "GPU1": {"GPU0": 15, "GPU1": 0}},
+        "hops": {"GPU0": {"GPU0": 0, "GPU1": 1}, "GPU1": {"GPU0": 1, "GPU1": 0}},
+        "links": {"GPU0": {"GPU0": "0", "GPU1": "XGMI"}, "GPU1": {"GPU0": "XGMI", "GPU1": "0"}},
+        "numa": {"GPU0": "0", "GPU1": "1"}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "text", "wanted"), VARIANTS, ids=[tool for tool, _, _ in VARIANTS])
+def test_forms_that_are_not_among_the_recordings(tool: str, text: str, wanted: dict) -> None:
+    found = parse_recorded(tool, text.encode())
+    assert {k: v for k, v in found.items() if k not in ("vendor", "tool")} == wanted
+    for end in range(len(text)):
+        with contextlib.suppress(InputError):
+            cut = parse_recorded(tool, text[:end].encode())
+            for key in ("driver_version", "tool_version"):
+                assert cut.get(key) in (None, wanted.get(key))
+            for got, was in zip(cut.get("processes", ()), wanted.get("processes", ()), strict=False):
+                assert got == was
+
+
+def test_a_query_for_the_driver_alone() -> None:
+    found = parse_recorded("nvidia-smi --query-gpu=driver_version --format=csv,noheader", b"550.54.15\n550.54.15\n")
+    assert (found["driver_version"], found["device_count"]) == ("550.54.15", 2)

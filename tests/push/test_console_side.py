@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,7 +83,7 @@ def test_a_chunk_that_stays_wrong_is_given_up(plan):
 
 def test_a_chunk_that_is_wrong_here_is_not_the_servers_fault(plan):
     work = Work("x", plan)
-    plan.sources[0].place.write_bytes(bytes(9 << 20))
+    Path(plan.sources[0].place).write_bytes(bytes(9 << 20))
     with pytest.raises(SealiftError) as caught:
         work.bad((0, 3))
     assert caught.value.code == "push.source-damaged"

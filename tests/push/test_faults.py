@@ -68,7 +68,7 @@ class Kills(NullContext):
         super().__init__()
         self.transport, self.at = transport, at
 
-    def progress(self, done, total, unit):
+    def progress(self, done, total, unit, left_s=None):
         self.at -= 1
         if self.at == 0:
             self.transport.kill()

@@ -67,7 +67,7 @@ def test_a_cut_and_the_rest(target, tmp_path, python):
     links = []
 
     class CutsMidway(NullContext):
-        def progress(self, done, total, unit):
+        def progress(self, done, total, unit, left_s=None):
             if done > total // 2:
                 links[0].link.sock.close()
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from console.errors import SealiftError
 from console.jobs.job import NullContext
-from console.push import receiver
 from console.push.connection import BOOTSTRAP, Connection, receiver_command, receiver_source
+from console.push.remote import disk, receiver
+from console.push.remote import wire as words
 from console.push.sender import Means, Outcome, send
 from tests.push.local import PYTHON, LocalTransport, make, noise, until
 
@@ -51,13 +52,18 @@ def broken_off(push, link, made):
 
 
 def test_it_is_written_for_python_3_6():
-    source = receiver_source().decode()
+    sent: dict = {}
+    exec(receiver_source().decode().split("\n", 1)[0], sent)  # noqa: S102 - our own text: the modules by name
+    source = "\n".join(sent["SOURCES"].values())
     ast.parse(source, feature_version=(3, 6))
+    ast.parse(receiver_source(), feature_version=(3, 6))
     newer = r"os\.preadv|os\.pwritev|os\.splice|removeprefix|removesuffix|capture_output|time\.time_ns|fromisoformat|missing_ok|dataclass|contextvars|from __future__"
     assert not re.findall(newer, source)
     known = {"array", "errno", "fcntl", "hashlib", "json", "mmap", "os", "select", "signal", "struct", "sys", "time", "zlib", "ctypes"}
+    known |= {"itertools", "bisect", "collections", "concurrent.futures", "queue", "shlex", "shutil", "socket", "subprocess"}
     used = {a.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import) for a in n.names}
-    assert used <= known and not [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
+    assert used <= known
+    assert {n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)} <= {"console.push.remote", *sent["SOURCES"]}
 
 
 def test_an_untouched_part_is_believed_by_its_journal(push, broken_off):
@@ -99,7 +105,7 @@ def test_notes_stay_good_over_new_links(push, made, home):
     push(made.plan("~/store"))
     push(made.plan("~/store", name="b"))
     for note in (home / "store/objects").rglob("*.chunks"):
-        assert json.loads(note.read_bytes())["stat"] == receiver.stamp(os.stat(str(note)[:-7]))
+        assert json.loads(note.read_bytes())["stat"] == disk.stamp(os.stat(str(note)[:-7]))
 
 
 def test_chunks_of_an_older_version_are_copied_on_the_server(push, made, home):
@@ -139,7 +145,7 @@ def test_a_file_that_the_medium_gives_back_wrong_is_sent_again(made, home, tmp_p
     wire = _Wire([b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in plan.chunks] + [b"E"])
     receiver.medium_digests = once_wrong
     try:
-        one = receiver.Receiver(wire, receiver.Plan(zlib.decompress(message)))
+        one = receiver.Receiver(wire, words.Plan(zlib.decompress(message)))
         wire.on_again = lambda: (
             [b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in plan.chunks[:16]] + [b"E"]
         )
@@ -152,7 +158,7 @@ def test_a_file_that_the_medium_gives_back_wrong_is_sent_again(made, home, tmp_p
 
 def _bytes(plan, number, index):
     source = plan.sources[number]
-    return source.place.read_bytes()[source.offsets[index] : source.offsets[index] + plan.length(number, index)]
+    return Path(source.place).read_bytes()[source.offsets[index] : source.offsets[index] + plan.length(number, index)]
 
 
 class _Wire:
@@ -161,7 +167,7 @@ class _Wire:
     idle_s = 0
 
     def __init__(self, frames):
-        self.data, self.said, self.scratch = bytearray(b"".join(frames)), [], memoryview(receiver.mmap.mmap(-1, receiver.BLOCK))
+        self.data, self.said, self.scratch = bytearray(b"".join(frames)), [], memoryview(words.mmap.mmap(-1, words.BLOCK))
 
     def take(self, count):
         if not self.data:
@@ -339,8 +345,8 @@ def test_a_path_that_leaves_the_release_is_refused_by_the_server_too(push, made,
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400))
 def test_a_plan_of_noise_is_refused_in_words(raw):
-    with pytest.raises((receiver.Failed, ValueError, KeyError, TypeError, struct.error, OverflowError)):
-        receiver.Plan(raw)
+    with pytest.raises((words.Failed, ValueError, KeyError, TypeError, struct.error, OverflowError)):
+        words.Plan(raw)
 
 
 @settings(max_examples=60, deadline=None)
@@ -350,10 +356,10 @@ def test_a_spoiled_plan_is_refused_or_still_safe(tmp_path_factory, data):
     raw = bytearray(zlib.decompress(plan.message("0" * 32, "lead")[4:]))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
-        read = receiver.Plan(bytes(raw))
-    except (receiver.Failed, ValueError, KeyError, TypeError, struct.error, OverflowError):
+        read = words.Plan(bytes(raw))
+    except (words.Failed, ValueError, KeyError, TypeError, struct.error, OverflowError):
         return
-    assert all(receiver.safe(path) for path, _ in read.links())
+    assert all(words.safe(path) for path, _ in read.links())
 
 
 @given(st.sets(st.integers(0, 60)))
@@ -361,7 +367,7 @@ def test_ranges_say_which_flags_are_set(numbers):
     flags = bytearray(61)
     for number in numbers:
         flags[number] = 1
-    assert {n for low, high in receiver.ranges(flags) for n in range(low, high + 1)} == numbers
+    assert {n for low, high in words.ranges(flags) for n in range(low, high + 1)} == numbers
 
 
 def test_reading_from_the_medium_gives_the_same_digests(tmp_path):
@@ -371,7 +377,7 @@ def test_reading_from_the_medium_gives_the_same_digests(tmp_path):
     for length in lengths:
         expected.append(hashlib.sha256(data[at : at + length]).digest())
         at += length
-    buffer = memoryview(receiver.mmap.mmap(-1, receiver.BLOCK))
+    buffer = memoryview(words.mmap.mmap(-1, words.BLOCK))
     assert list(receiver.medium_digests(str(tmp_path / "f"), lengths, buffer)) == expected
     assert list(receiver.medium_digests(str(tmp_path / "f"), [5_000_000], buffer)) == [b""]
 

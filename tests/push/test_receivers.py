@@ -7,6 +7,7 @@ import random
 import shutil
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_a_killed_receiver_is_resumed(push, link, made, home):
     plan, transport = made.plan("~/store"), link()
 
     class KillsMidway(NullContext):
-        def progress(self, done, total, unit):
+        def progress(self, done, total, unit, left_s=None):
             if done > total // 2:
                 transport.kill()
 
@@ -173,9 +174,9 @@ def test_damage_in_the_store_is_repaired_chunk_by_chunk_and_not_in_place(push, m
 def test_a_damaged_library_is_named_and_nothing_goes_live(push, made, home):
     plan = made.plan("~/store")
     source = next(s for s in plan.sources if s.entry.path == "model/two.bin")
-    data = bytearray(source.place.read_bytes())
+    data = bytearray(Path(source.place).read_bytes())
     data[100] ^= 1
-    source.place.write_bytes(data)
+    Path(source.place).write_bytes(data)
     with pytest.raises(SealiftError) as caught:
         push(plan)
     assert caught.value.code == "push.source-damaged"
@@ -264,7 +265,7 @@ def test_a_cancel_leaves_what_was_verified(push, link, made, home):
     plan = made.plan("~/store")
 
     class CancelsMidway(NullContext):
-        def progress(self, done, total, unit):
+        def progress(self, done, total, unit, left_s=None):
             if done > total // 2 and not self.cancelled:
                 threading.Thread(target=self.cancel).start()
                 until(lambda: self.cancelled, "the cancel")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_cancel_ends_it_and_the_next_push_goes_on(facility):
                 def __init__(self):
                     super().__init__(root=watch)
 
-                def progress(self, done, total, unit):
+                def progress(self, done, total, unit, left_s=None):
                     if done > total // 3:
                         watch.cancel()
                     super().progress(done, total, unit)
@@ -204,7 +205,7 @@ def test_a_worker_that_dies_is_missed_by_nobody(facility, monkeypatch):
         def server(self, name):
             return self
 
-        def progress(self, done, total, unit):
+        def progress(self, done, total, unit, left_s=None):
             if done > total // 2 and started:
                 started[0].kill()
 
@@ -283,3 +284,18 @@ def test_no_secret_reaches_a_workers_command_line():
         process.kill()
         process.stdin.close()
         process.stdout.close()
+
+
+def test_workers_go_through_the_jump_host(facility, monkeypatch):
+    monkeypatch.setattr(lanes, "WORTH_BYTES", 1 << 20)
+    facility.engine.push._slots = lanes.Slots(1)
+    gate, server = facility.add("gate"), facility.add("inner")
+    book = facility.engine.servers
+    book.update(replace(book.get("inner"), jump=("gate",)))
+    release = Shelf(facility.engine, {"model/big": noise(3, 48 << 20)}, 4 << 20).release
+    server.fault("slow=30MiB")
+    before = gate.connections_seen
+    result = facility.push("inner", release=release, connections=2)["inner"]
+    assert (result["outcome"], result["connections"]) == ("verified", 2)
+    assert gate.connections_seen == before + 2
+    assert facility.released("inner", release)["model/big"] == noise(3, 48 << 20)

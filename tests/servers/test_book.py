@@ -129,3 +129,32 @@ def test_groups_select(engine):
     assert [r.name for r in engine.servers.select(["@g", "s0", "s1"])] == ["s1", "s2", "s0"]
     assert len(engine.servers.select([])) == 3
     assert code_of(lambda: engine.servers.select(["@none"])) == "server.unknown"
+
+
+def test_an_authority_of_the_site_vouches_for_servers_without_pins(engine, practice_server, tmp_path):
+    key, other = make_key(tmp_path / "ca"), make_key(tmp_path / "pinned")
+    engine.servers.add(ServerRecord("early", "gpu-01.lab"))
+    known = parse_known_hosts(f"@cert-authority *.lab {key}\ngpu-03.lab {other}\n")
+    engine.servers.add(ServerRecord("pinned", "gpu-03.lab"))
+    assert engine.servers.trust_known_hosts(known) == {"pinned": [HostKey(other).fingerprint]}
+    assert engine.servers.trust_authorities(known) == [HostKey(key).fingerprint]
+    assert engine.servers.trust_authorities(known) == []
+    engine.servers.add(ServerRecord("late", "gpu-02.lab", 2222))
+    engine.servers.add(ServerRecord("elsewhere", "10.0.0.1"))
+    trusted = {r.name: r.host_keys for r in engine.servers.list()}
+    authority = f"@cert-authority {key}"
+    assert trusted == {"early": (authority,), "late": (authority,), "pinned": (other,), "elsewhere": ()}
+    noted = [r["detail"] for r in engine.audit.list(event="node.hostkey") if r["object"]["kind"] == "site"]
+    assert [d["hosts"] for d in noted if "hosts" in d] == [["*.lab"]]
+
+
+def test_a_route_opens_several_connections_through_bastions(engine, practice_server):
+    servers = {name: practice_server(name) for name in ("gate", "inner", "far")}
+    for name, jump in (("gate", ()), ("inner", ("gate",)), ("far", ("inner",))):
+        target = servers[name].target()
+        engine.servers.add(ServerRecord(name, target.address, target.port, target.user, target.identity_file, "key", jump=jump))
+        engine.servers.trust(name, HostKey(servers[name].host_key).fingerprint)
+    route = engine.servers.route("far")
+    assert [hop.name for hop, _ in route.jumps] == ["gate", "inner"] and route.target.name == "far"
+    with closing(route.connect(purpose="data")) as one, closing(route.connect()) as two:
+        assert one.run(["echo", "1"]).stdout == b"1\n" and two.run(["echo", "2"]).stdout == b"2\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.servers.framing import STDERR_LIMIT_BYTES, Command, Reader, script, split_errors
+from console.servers.framing import STDERR_LIMIT_BYTES, Command, Reader, script
 
 BOUNDARY = "6f1c" * 8
 NASTY = st.sampled_from([b"\n", BOUNDARY[:-1].encode(), b"\n" + BOUNDARY[:8].encode(), b" begin 1 -\n", b" end 0 0 -\n",
@@ -62,12 +62,26 @@ def test_more_than_the_limit_is_cut_and_said_so():
     assert reader.frames[0].truncated and bytes(reader.frames[0].stdout) == b"a" * 10
 
 
-@given(st.binary(max_size=300))
-def test_errors_are_told_apart(raw):
-    mark = BOUNDARY.encode()
-    whole = b"banner\n%s begin 0\n%s\n%s end 0\n\n%s begin 1\nlast" % (mark, raw, mark, mark)
-    if mark not in raw:
-        assert split_errors(whole, BOUNDARY) == {0: raw, 1: b"last"} or split_errors(b"\n" + whole, BOUNDARY)
+@given(OUTPUT, st.integers(1, 60))
+def test_errors_are_told_apart(raw, step):
+    mark, reader = BOUNDARY.encode(), Reader([Command(0, ("x",), 5), Command(1, ("y",), 5)], BOUNDARY)
+    reader.feed(stream_of([b"", b""]))
+    whole = b"banner\n%s begin 0 1\n%s\n%s end 0 0 1\nbetween\n%s begin 1 -\nlast" % (mark, raw, mark, mark)
+    for at in range(0, len(whole), step):
+        reader.feed_errors(whole[at : at + step])
+    reader.close()
+    assert (bytes(reader.frames[0].stderr), bytes(reader.frames[1].stderr)) == (raw, b"last")
+    assert reader.spoken == b"bannerbetween"
+
+
+def test_a_noisy_error_stream_takes_nothing_from_the_next_command():
+    mark, reader = BOUNDARY.encode(), Reader([Command(0, ("x",), 5), Command(1, ("y",), 5)], BOUNDARY)
+    reader.feed(stream_of([b"", b""]))
+    reader.feed_errors(b"\n%s begin 0 1\n" % mark + b"e" * 2 * STDERR_LIMIT_BYTES)
+    assert reader.dropped_bytes > STDERR_LIMIT_BYTES - 400
+    reader.feed_errors(b"\n%s end 0 0 1\n\n%s begin 1 1\nquiet\n%s end 1 0 1\n" % (mark, mark, mark))
+    reader.close()
+    assert len(reader.frames[0].stderr) == STDERR_LIMIT_BYTES and reader.frames[1].stderr == b"quiet"
 
 
 SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
@@ -81,10 +95,15 @@ def test_the_script_in_a_real_shell(shell, timeout_tool, tmp_path):
         Command(1, ("sh", "-c", "echo out; echo err >&2; exit 7"), 5),
         Command(2, ("no-such-tool-here", "-x"), 5),
         Command(3, ("sleep", "100"), 1),
-        Command(4, ("yes",), 5, 1000),
+        Command(4, ("head", "-c", "1001", "/dev/zero"), 5, 1000),
         Command(5, ("sh", "-c", "cat; echo $mark end"), 5),
         Command(6, ("sh", "-c", "head -c 40000 /dev/zero >&2"), 5),
-        Command(7, ("printf", "%s|", "a b", "$HOME", "'", "*"), 5)]
+        Command(7, ("printf", "%s|", "a b", "$HOME", "'", "*"), 5),
+        Command(8, ("cat", "there is"), 5, file=str(tmp_path / "there is")),
+        Command(9, ("cat", "/no/such"), 5, file="/no/such"),
+        Command(10, ("cat", "/"), 5, file="/"),
+        Command(11, ("echo", "not started"), 5, needs="no-such-tool-here")]
+    (tmp_path / "there is").write_bytes(b"text\n\n")
     path = "/usr/bin:/bin"
     if not timeout_tool:
         for name in ("sh", "sleep", "head", "yes", "cat"):
@@ -94,14 +113,18 @@ def test_the_script_in_a_real_shell(shell, timeout_tool, tmp_path):
                           input=script(commands, BOUNDARY), capture_output=True, env={"PATH": path}, timeout=30)
     reader = Reader(commands, BOUNDARY)
     reader.feed(done.stdout)
+    reader.feed_errors(done.stderr)
     reader.close()
-    errors, frames = split_errors(done.stderr, BOUNDARY), reader.frames
-    assert reader.finished and sorted(frames) == list(range(8)) and all(f.ended for f in frames.values())
+    frames = reader.frames
+    assert reader.finished and sorted(frames) == list(range(12)) and all(f.ended for f in frames.values())
     assert bytes(frames[0].stdout) == b"no line end"
-    assert (bytes(frames[1].stdout), errors[1], frames[1].exit_code) == (b"out\n", b"err\n", 7)
+    assert (bytes(frames[1].stdout), bytes(frames[1].stderr), frames[1].exit_code) == (b"out\n", b"err\n", 7)
     assert frames[2].absent and frames[2].exit_code is None
     assert frames[3].exit_code in (124, 137, 143) and (frames[3].duration_s is None or frames[3].duration_s < 10)
     assert frames[4].truncated and len(frames[4].stdout) == 1000
     assert bytes(frames[5].stdout) == b"end\n"
-    assert len(errors[6]) == STDERR_LIMIT_BYTES
+    assert len(frames[6].stderr) == STDERR_LIMIT_BYTES
     assert bytes(frames[7].stdout) == b"a b|$HOME|'|*|"
+    assert bytes(frames[8].stdout) == b"text\n\n" and frames[8].exit_code == 0
+    assert frames[9].exit_code == 127 and not frames[9].stdout and frames[10].exit_code not in (0, 127)
+    assert frames[11].absent and not frames[11].stdout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import shutil
+import subprocess
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.errors import InputError
@@ -85,3 +89,53 @@ def test_an_openssh_config():
 @given(st.text(alphabet="Host gate\n\t=*?!%h\"'@:,user ProxyJump Port 22", max_size=300))
 def test_no_config_is_a_surprise(text):
     parse_ssh_config(text, "me")
+
+
+def test_included_files_and_conditions(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "10-lab").write_text("Host gpu-01\n  HostName 10.0.0.1\n  User lab\n", encoding="utf-8")
+    (tmp_path / "conf.d" / "20-site").write_text("Host gpu-02\n  HostName 10.0.0.2\nMatch host 10.0.0.2\n  Port 2202\n", encoding="utf-8")
+    (tmp_path / "inner").write_text("Port 2299\nHost gpu-01 gpu-09\n  IdentityFile ~/.ssh/inner\n", encoding="utf-8")
+    found = parse_ssh_config("""
+Include conf.d/*
+Match originalhost gpu-* !user lab
+    User ops
+Match user lab
+    Port 2201
+Match exec "touch never"
+    User nobody
+Host gpu-01
+    Include inner
+Host gpu-03
+    Port 2203
+Match all
+    User last
+""", "me", tmp_path)
+    by_name = {r.name: r for r in found.records}
+    assert {n: (r.address, r.port, r.user) for n, r in by_name.items()} == {
+        "gpu-01": ("10.0.0.1", 2201, "lab"), "gpu-02": ("10.0.0.2", 2202, "ops"), "gpu-03": ("gpu-03", 2203, "ops"),
+        "gpu-09": ("gpu-09", 22, "ops")}
+    assert by_name["gpu-01"].identity_file == "~/.ssh/inner" and by_name["gpu-09"].identity_file is None
+    assert [p.text for p in found.problems] == ["Match exec touch never is not followed"]
+
+
+def test_files_that_include_themselves_end(tmp_path):
+    (tmp_path / "config").write_text("Include config\nHost gpu\n", encoding="utf-8")
+    found = parse_ssh_config((tmp_path / "config").read_text(encoding="utf-8"), "me", tmp_path)
+    assert [r.name for r in found.records] == ["gpu"] and any("nested too deep" in p.text for p in found.problems)
+
+
+@pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh")
+@settings(max_examples=25, deadline=None)
+@given(lines=st.lists(st.sampled_from([
+    "Host gpu-01", "Host gpu-*", "Host * !gpu-01", "Match all", "Match host 10.0.0.1", "Match originalhost gpu-01", "Match user ops",
+    "Match !user ops", "User ops", "User lab", "Port 2201", "Port 2202", "HostName 10.0.0.1", "HostName %h.lab", "IdentityFile /k/a"]),
+    max_size=14))  # fmt: skip
+def test_the_same_as_ssh_itself_says(lines, tmp_path_factory):
+    text = "\n".join([*lines, "Host gpu-01", ""])
+    file = tmp_path_factory.mktemp("c") / "config"
+    file.write_text(text, encoding="utf-8")
+    said = subprocess.run(("ssh", "-G", "-F", str(file), "gpu-01"), capture_output=True, text=True, check=True).stdout
+    wanted = dict(line.split(" ", 1) for line in reversed(said.splitlines()) if " " in line)
+    one = next(r for r in parse_ssh_config(text, wanted["user"] if "User" not in text else getpass.getuser()).records if r.name == "gpu-01")
+    assert (one.address, str(one.port), one.user) == (wanted["hostname"], wanted["port"], wanted["user"]), text

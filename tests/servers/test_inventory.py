@@ -16,6 +16,7 @@ from console.jobs.job import Context, NullContext
 from console.practice.host import HOSTS
 from console.servers import inventory as subject
 from console.servers.differences import differences
+from console.servers.framing import STDOUT_LIMIT_BYTES
 from console.servers.inventory import GRACE_S, InventoryRecord, gather
 from console.servers.keys import HostKey
 from console.servers.record import ServerRecord
@@ -54,12 +55,29 @@ def test_four_kinds_of_answer(practice_server):
 
 def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, monkeypatch):
     monkeypatch.setattr(subject, "GRACE_S", 0.5)
-    stubborn = fact("b.stubborn", "sh", "-c", "setsid sleep 30 & echo started", timeout_s=1)
+    server = practice_server()
+    (server.tools / "timeout").write_text("#!/bin/sh\nshift 3\nexec \"$@\"\n")  # as for a process that no signal reaches
+    (server.tools / "timeout").chmod(0o755)
+    stubborn = fact("b.stubborn", "sleep", "30", timeout_s=1)
     started = time.monotonic()
-    found = answers(practice_server(), fact("a.before", "echo", "1"), stubborn, fact("c.after", "echo", "2"))
+    found = answers(server, fact("a.before", "echo", "1"), stubborn, fact("c.after", "echo", "2"))
     assert time.monotonic() - started < 8 < GRACE_S + 30
     assert found["a.before"].value == "1" and found["c.after"].value == "2"
-    assert found["b.stubborn"].state == "unreadable"
+    assert found["b.stubborn"].state == "unreadable" and "1 s" in found["b.stubborn"].reason
+
+
+def test_what_a_command_leaves_running_holds_nothing_up(practice_server):
+    left = fact("a.leaves", "sh", "-c", "sleep 30 & echo started", timeout_s=5)
+    started = time.monotonic()
+    found = answers(practice_server(), left, fact("b.after", "echo", "2"))
+    assert found["a.leaves"].value == "started" and found["b.after"].value == "2" and time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("flood", ["yes", "yes >&2"])
+def test_endless_output_ends_its_own_command(practice_server, flood):
+    found = answers(practice_server(), fact("a.flood", "sh", "-c", flood, timeout_s=100), fact("b.after", "echo", "2"))
+    assert found["b.after"].value == "2" and found["a.flood"].state == "unreadable"
+    assert len(found["a.flood"].evidence["stdout"]) <= STDOUT_LIMIT_BYTES
 
 
 def test_hostile_output_stays_evidence(practice_server):
@@ -146,3 +164,88 @@ def test_differences_tell_what_changed(engine, practice_server):
     assert [k for k, _, _ in kinds] == ["device-driver", "device-gone", "device-health", "device-new"]
     assert kinds[0][2] == "999.1" and kinds[2][1:] == ("ok", "fail")
     assert differences(before, InventoryRecord("one", "t", False)) == []
+
+
+def changed_kinds(before: InventoryRecord, after: InventoryRecord) -> dict[str, object]:
+    return {d.kind: d.after for d in differences(before, after)}
+
+
+def with_values(record: InventoryRecord, **values) -> InventoryRecord:
+    """The record with facts of other values; double underscores stand for the dot of an id."""
+    facts = {name.replace("__", "."): FactResult(name.replace("__", "."), "value" if value else "empty", value)
+             for name, value in values.items()}
+    return replace(record, facts=record.facts | facts)
+
+
+def test_differences_of_the_server_itself(engine, practice_server):
+    server = practice_server("one", assets=asset("practice") / "practice-nvidia")
+    added(engine, server, "one")
+    taken = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    disk, link = {"type": "disk", "size_bytes": 10**12}, {"driver": "mlx5_core", "state": "up", "speed_mbit_per_s": 200_000}
+    before = with_values(taken, memory__info={"mem_total_kib": 1 << 30}, os__boot="a", disk__raid=[],
+                         disk__blocks=[disk | {"name": "sda"}, disk | {"name": "sdb"}, {"name": "loop0", "type": "loop"}],
+                         network__links=[link | {"name": "eth0"}, {"name": "veth1", "driver": None}])  # fmt: skip
+    after = with_values(taken, memory__info={"mem_total_kib": 1 << 29}, os__boot="b", os__kernel="9.9", disk__raid=[],
+                        disk__blocks=[disk | {"name": "sda"}], network__links=[link | {"name": "eth0", "speed_mbit_per_s": 100_000}])  # fmt: skip
+    assert changed_kinds(before, after) == {"restarted": "b", "memory": 1 << 29, "disk-blocks-gone": None,
+                                            "network-links-changed": 100_000, "fact-changed": "9.9"}
+    small = with_values(before, memory__info={"mem_total_kib": (1 << 30) - 400})
+    assert changed_kinds(before, small) == {}
+
+
+def test_errors_of_memory_and_links_lost_are_told(engine, practice_server):
+    server = practice_server("one", assets=asset("practice") / "practice-nvidia")
+    added(engine, server, "one")
+    taken = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    first, *others = taken.devices
+    counts = first.ecc | {"corrected_volatile": 3}
+    before, after = (replace(taken, devices=(replace(first, ecc=ecc), *others)) for ecc in (counts, counts | {"corrected_volatile": 9}))
+    told = differences(before, after)
+    assert [(d.kind, d.after) for d in told] == [("device-ecc", "corrected volatile 3 → 9")]
+    assert differences(after, before) == []  # counters that were reset
+    links = taken.facts["nvidia.nvlink"].value
+    assert len(links) == 8 and len(links[0]["nvlinks"]) == 18
+    broken = with_values(taken, nvidia__nvlink=[links[0] | {"nvlinks": ["<inactive>", *links[0]["nvlinks"][1:]]}, *links[1:]])
+    assert [(d.kind, d.before, d.after) for d in differences(taken, broken)] == [("device-nvlink", 18, 17)]
+
+
+def test_changes_are_kept_audited_and_told(engine, practice_server):
+    server = practice_server("one", assets=asset("practice") / "practice-nvidia")
+    added(engine, server, "one")
+    engine.inventory.refresh(NullContext(), ["one"])
+    assert engine.inventory.changes("one") == [] and engine.inventory.changes("never") == []
+    query = server.folder / "recordings" / "query.xml"
+    text = query.read_text(encoding="utf-8")
+    query.write_text(text.replace("<driver_version>", "<driver_version>9", 1), encoding="utf-8")
+    heard: list = []
+    engine.events.subscribe(lambda e: heard.append(e) if isinstance(e, ServerResult) else None)
+    engine.inventory.refresh(Context(engine.events), ["one"])
+    changes = engine.inventory.changes("one")
+    assert changes and {c.kind for c in changes} == {"device-driver"} and heard[0].detail["changes"] == len(changes)
+    engine.inventory._changes.clear()  # as after a start of the program: from what is stored
+    assert engine.inventory.changes("one") == changes
+    noted = engine.audit.list(event="node.inventory-changed")
+    assert [change["kind"] for change in noted[0]["detail"]["changes"]] == [c.kind for c in changes]
+
+
+def test_asking_again_asks_only_what_can_change(engine, practice_server):
+    server = practice_server("one", assets=asset("practice") / "practice-nvidia")
+    added(engine, server, "one")
+    first = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    again = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    assert again.facts["os.kernel"].evidence["asked_at"] == first.taken_at and again.facts["os.kernel"].value == first.facts["os.kernel"].value
+    assert "asked_at" not in again.facts["memory.info"].evidence
+    third = engine.inventory.refresh(NullContext(), ["one"])["one"]
+    assert third.facts["cpu.info"].evidence["asked_at"] == first.taken_at
+    full = engine.inventory.refresh(NullContext(), ["one"], full=True)["one"]
+    assert not any("asked_at" in f.evidence for f in full.facts.values())
+
+
+def test_a_server_started_anew_is_asked_everything(practice_server):
+    kernel, boot = (f for f in subject.known_facts() if f.id in ("os.kernel", "os.boot"))
+    old = {"os.kernel": {"argv": [], "exit_code": 0, "stdout": "old", "stderr": "", "duration_s": 0, "truncated": False, "outcome": "ran"}}
+    with closing(connect(practice_server().target())) as link:
+        now = gather(link, [kernel, boot])
+        same = gather(link, [kernel, boot], known=subject.Known(now["os.boot"]["stdout"].strip(), old))
+        other = gather(link, [kernel, boot], known=subject.Known("another-start", old))
+    assert same["os.kernel"]["stdout"] == "old" and other["os.kernel"]["stdout"] == now["os.kernel"]["stdout"] != "old"

@@ -11,24 +11,32 @@ from hypothesis import strategies as st
 
 from console.errors import InputError
 from console.practice.server import make_key
-from console.servers.keys import HostKey, checked_fingerprint, parse_known_hosts
+from console.servers.keys import HostKey, checked_fingerprint, parse_authorities, parse_known_hosts
 
 
 def test_known_hosts_names_ports_patterns_and_marks(tmp_path):
-    a, b, c = (make_key(tmp_path / n) for n in "abc")
+    a, b, c, d = (make_key(tmp_path / n) for n in "abcd")
     known = parse_known_hosts(f"""# remark
 host1,10.0.0.1 {a} comment
 [host2]:2222 {b}
 *.lab,!bad.lab {c}
 @cert-authority *.x {a}
-@revoked host1 {b}
+@revoked host1 {d}
+host3,host1 {d}
+@other host1 {b}
 broken line
 host9 ssh-ed25519 AAAA
 """)
     assert known.keys_for("host1", 22) == known.keys_for("10.0.0.1", 22) == [a]
     assert known.keys_for("HOST2", 2222) == [b] and known.keys_for("host2", 22) == []
     assert known.keys_for("gpu.lab", 22) == [c] and known.keys_for("bad.lab", 22) == []
-    assert [line for line, _ in known.skipped] == [5, 6, 7, 8]
+    assert [line for line, _ in known.skipped] == [6, 8, 9, 10]
+    assert known.keys_for("host3", 22) == []  # revoked, whatever its other line says
+    assert known.authorities_for("gpu.x", 22) == known.authorities_for("gpu.x", 2222) == [f"@cert-authority {a}"]
+    assert known.authorities_for("gpu.y", 22) == [] == known.keys_for("gpu.x", 22)
+    mark = HostKey(f"@cert-authority {a}")
+    assert mark.authority and (mark.type, mark.fingerprint) == (HostKey(a).type, HostKey(a).fingerprint)
+    assert parse_authorities("\n".join(known.authority_lines)).authorities == known.authorities
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")

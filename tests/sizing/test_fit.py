@@ -186,3 +186,24 @@ def test_command_line(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     code, found = run(capsys, "--workspace", str(tmp_path / "none"), "catalog", "show", "devices", "910B3")
     assert code == 0 and found["entries"][0]["sources"] and found["entries"][0]["grade"] == "documented"
     assert run(capsys, "--workspace", str(tmp_path / "none"), "catalog", "show", "devices", "nothing")[0] == 3
+
+
+def test_a_group_over_several_servers_pays_for_the_buffers_between_them() -> None:
+    """One copy of the model over two servers takes more on each device than two copies, each within a server."""
+    across = ask("DeepSeek-R1", "910B3", 8, nodes=2, precision="w8a8", tp=16)
+    assert across.layout is not None and across.layout.span == 2
+    assert across.verdict == "tight"
+    two = ask("Qwen3-8B", "H100", 8, nodes=2, tp=8)
+    assert two.layout is not None and (two.layout.dp, two.layout.span) == (2, 1)
+    assert not [r for r in two.reasons if r.code == "layout.nodes"]
+
+
+@pytest.mark.parametrize("device", ["H100", "H200", "910B3", "910C", "MI300X", "B200"])
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_what_fits_even_in_the_worst_case_says_how_much_is_left(device: str, nodes: int) -> None:
+    for model in ("DeepSeek-R1", "DeepSeek-V4-Flash", "Qwen3-32B", "Qwen3-235B-A22B"):
+        for precision in (None, "bf16", "w8a8"):
+            found = ask(model, device, 8, nodes=nodes, precision=precision)
+            left = [r.params["free"] for r in found.reasons if r.code == "memory.fits"]
+            if found.verdict == "fits":
+                assert left and not left[0].startswith(("-", "0 B"))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from console.errors import SealiftError
 from console.practice.server import make_key
 from console.secrets import Secret
+from console.transport import ssh
 from console.transport.ssh import Login, Target, connect, fingerprint, key_blob, offered_key
 
 
@@ -235,6 +240,74 @@ def test_hostile_servers_end_in_a_named_error(target, expected):
     started = time.monotonic()
     assert code_of(lambda: connect(target(), timeout_s=1)) == expected
     assert time.monotonic() - started < 8
+
+
+class Between:
+    """A hop between a client and a server, for a link that breaks: passes ``most`` bytes of the server's, then ends the
+    connection, or with ``hold`` says nothing more and keeps it open; ``hold_now`` does so at once."""
+
+    def __init__(self, target: Target, most: int = 1 << 40, hold: bool = False):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._where, self._most, self._hold = (target.address, target.port), most, hold
+        self.target = replace(target, port=self._listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def hold_now(self) -> None:
+        self._most, self._hold = 0, True
+
+    def _serve(self) -> None:
+        with self._listener:
+            near = self._listener.accept()[0]
+        far = socket.create_connection(self._where)
+        threading.Thread(target=self._back, args=(far, near), daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                if self._most > 0:
+                    far.sendall(data)
+        far.close()
+
+    def _back(self, far: socket.socket, near: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                near.sendall(data[: max(0, self._most)])
+                self._most -= len(data)
+                if self._most <= 0 and not self._hold:
+                    break
+        if not self._hold:
+            with contextlib.suppress(OSError):
+                near.shutdown(socket.SHUT_RDWR)
+            near.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(most=st.integers(1, 4200))
+def test_a_host_that_closes_at_any_stage_ends_in_a_named_error(server, most):
+    between = Between(server.target(), most)
+    try:
+        with closing(connect(between.target, timeout_s=5)) as link:
+            link.run(("true",), timeout_s=5)
+    except SealiftError as problem:
+        assert problem.code in ("ssh.connection-lost", "ssh.not-ssh", "ssh.auth-failed", "ssh.channel-refused"), problem.code
+        assert problem.exit_code == 3 and problem.remedy()
+
+
+def test_a_peer_that_falls_silent_is_given_up(server, monkeypatch):
+    """As behind a bastion, where the network on this side stays whole."""
+    monkeypatch.setattr(ssh, "KEEPALIVE_S", 0.1)
+    monkeypatch.setattr(ssh, "DEAD_LINK_S", 0.5)
+    between = Between(server.target())
+    with closing(connect(between.target)) as link:
+        between.hold_now()
+        started = time.monotonic()
+        assert code_of(lambda: link.run(("true",), timeout_s=20)) == "ssh.connection-lost"
+        assert time.monotonic() - started < 10
+
+
+def test_an_idle_peer_that_answers_is_kept(server, monkeypatch):
+    monkeypatch.setattr(ssh, "KEEPALIVE_S", 0.05)
+    monkeypatch.setattr(ssh, "DEAD_LINK_S", 0.4)
+    with closing(connect(server.target())) as link:
+        assert link.run(("sleep", "1.2")).ok and link.run(("true",)).ok
 
 
 def test_nobody_there():

@@ -7,12 +7,13 @@ import shutil
 import socket
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from console.errors import SealiftError
-from console.transport.ssh import DATA_REKEY_BYTES, Login, Target, connect
+from console.transport.ssh import DATA_REKEY_BYTES, Login, Target, connect, offered_key
 
 SSHD, KEYGEN = "/usr/sbin/sshd", shutil.which("ssh-keygen")
 pytestmark = pytest.mark.skipif(
@@ -179,3 +180,49 @@ def test_max_sessions_used_up(sshd):
         first = link.open(("cat",))
         assert code_of(lambda: link.open(("cat",))) == "ssh.channel-refused"
         first.close()
+
+
+def certified(folder: Path, host_key: str, *more: str) -> str:
+    """A host certificate beside a copy of the host key; gives the line of sshd's configuration."""
+    for name in (host_key, f"{host_key}.pub"):
+        shutil.copy(folder / name, folder / f"cert_{name}")
+    public = folder / f"cert_{host_key}.pub"
+    subprocess.run((KEYGEN, "-q", "-s", str(folder / "ca"), "-I", "host", *more, str(public)), check=True)
+    return f"HostCertificate {folder}/cert_{host_key}-cert.pub"
+
+
+GOOD = ("-h", "-n", "127.0.0.2,gpu-01")
+REFUSED = [
+    (("-n", "127.0.0.2"), "for users"), (("-h", "-n", "gpu-09"), "gpu-09"), (("-h",), "no host by name"),
+    ((*GOOD, "-V", "20200101:20210101"), "expired"), ((*GOOD, "-V", "20990101:20990102"), "not valid yet")]
+
+
+@pytest.mark.parametrize("host_key", ["host_ed25519", "host_rsa"])
+def test_a_host_certificate_is_believed(sshd, keys, host_key):
+    target = sshd(host_key=host_key, more=certified(keys, host_key, *GOOD))
+    authority = "@cert-authority " + " ".join((keys / "ca.pub").read_text().split()[:2])
+    with closing(connect(replace(target, host_keys=(authority,)))) as link:
+        assert link.run(["true"]).ok
+    with closing(connect(target)) as link:  # the pinned key itself goes before
+        assert link.run(["true"]).ok
+    assert offered_key(replace(target, host_keys=(authority,))) == target.host_keys[0]
+
+
+@pytest.mark.parametrize(("options", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
+def test_a_host_certificate_that_does_not_hold_is_refused(sshd, keys, options, reason):
+    target = sshd(more=certified(keys, "host_ed25519", *options))
+    authority = "@cert-authority " + " ".join((keys / "ca.pub").read_text().split()[:2])
+    with pytest.raises(SealiftError) as caught:
+        connect(replace(target, host_keys=(authority,)))
+    assert caught.value.code == "ssh.host-certificate" and reason in caught.value.message()
+
+
+def test_another_authority_vouches_for_nothing(sshd, keys):
+    target = sshd(more=certified(keys, "host_ed25519", *GOOD))
+    other = "@cert-authority " + " ".join((keys / "other.pub").read_text().split()[:2])
+    with pytest.raises(SealiftError) as caught:
+        connect(replace(target, host_keys=(other,)))
+    assert caught.value.code == "ssh.host-certificate" and "not trusted here" in caught.value.message()
+    with pytest.raises(SealiftError) as caught:  # no certificate at all
+        connect(replace(sshd(), host_keys=(other,)))
+    assert caught.value.code == "ssh.host-key-unknown"

@@ -50,6 +50,7 @@ def full_site(engine: Any, scratch: Path) -> None:
 def drives_at(application: Any, scratch: Path) -> None:
     """Let the library screen look at the drive that the scene's bundle lies on, and at a folder without one."""
     (scratch / "plain folder").mkdir(exist_ok=True)
+    (scratch / "drive").mkdir(exist_ok=True)
     application.desk.remember("library")["folders"] = [str(scratch / "drive"), str(scratch / "plain folder")]
 
 
@@ -57,8 +58,13 @@ def dialogs(window: Any, screen: str, scratch: Path) -> Iterator[tuple[str, Any]
     """Names of a screen's dialogs, and the dialogs, opened one after another."""
     from ui.screens.builder import BuilderDialog
     from ui.screens.librarybundle import FilesDialog
+    from ui.screens.setup import AccountDialog
 
     shown = window.current()
+    if screen == "setup" and shown._site is not None:
+        made = AccountDialog(shown, shown.desk, True, lambda: None)
+        made.open()
+        yield "account", made
     if screen == "library":
         for name, dropped in (("builder-empty", ()), ("builder", (str(scratch / "drive"),))):
             made = BuilderDialog(shown, dropped)

@@ -102,3 +102,19 @@ def test_errors_speak_the_readers_language_and_never_show_a_traceback(qtbot):
     from PySide6.QtWidgets import QLabel
 
     assert not any("secret path" in made.text() or "Traceback" in made.text() for made in dialog.findChildren(QLabel))
+
+
+def test_a_wrapped_label_gives_room_back_when_it_gets_wider(qtbot):
+    from PySide6.QtWidgets import QWidget
+
+    from ui.widgets.basic import column, label
+
+    root, text = QWidget(), label("several words that need several lines where there is little room for them", wrap=True)
+    qtbot.addWidget(root)
+    root.setLayout(column(text, None))
+    root.resize(140, 400)
+    root.show()
+    tall = text.height()
+    root.resize(900, 400)
+    qtbot.waitUntil(lambda: text.height() < tall)
+    assert text.height() <= text.fontMetrics().height() + 2

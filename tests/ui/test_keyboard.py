@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import (
@@ -10,6 +12,7 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QTabBar,
@@ -144,3 +147,33 @@ def test_the_ring_follows_the_screen(qtbot, window):
     for place, entry in enumerate(SCREENS, 1):
         qtbot.keyClick(window, getattr(Qt.Key, f"Key_{place}"), Qt.KeyboardModifier.ControlModifier)
         qtbot.waitUntil(lambda name=entry[0]: window.current().id == name and window._buttons[name].hasFocus())
+
+
+def twice(root: QWidget) -> list[str]:
+    """Letters that two visible parts of ``root`` want for themselves."""
+    wanted: dict[str, list[str]] = {}
+    for widget in root.findChildren(QWidget):
+        text = widget.text() if isinstance(widget, (QAbstractButton, QLabel)) else ""
+        found = re.search(r"(?<!&)&([^&\s])", text)
+        buddy = not isinstance(widget, QLabel) or widget.buddy() is not None
+        if found and buddy and widget.isVisible() and widget.window() is root.window():
+            wanted.setdefault(found[1].casefold(), []).append(text)
+    return [f"{letter}: {texts}" for letter, texts in sorted(wanted.items()) if len(texts) > 1]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh_CN"])
+def test_no_two_parts_in_sight_want_the_same_letter(qtbot, window, full, lang):
+    window.restyle("light", lang)
+    faults = []
+    for screen, *_rest in SCREENS:
+        window.show_screen(screen)
+        settled(qtbot, window)
+        for view, step in scenes.views(window, screen):
+            step()
+            settled(qtbot, window)
+            faults += [f"{screen}{view} {fault}" for fault in twice(window)]
+        for name, dialog in scenes.dialogs(window, screen, full[1]):
+            qtbot.waitExposed(dialog)
+            faults += [f"{screen}-{name} {fault}" for fault in twice(dialog)]
+            dialog.reject()
+    assert not faults, "\n".join(faults)

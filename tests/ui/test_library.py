@@ -11,12 +11,13 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 
 from console.bundles import build as building
+from console.bundles import drives as places
 from console.engine import Engine
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey
 from ui.app import Application
 from ui.preferences import Preferences
-from ui.screens import bundles, places
+from ui.screens import bundles
 from ui.screens.builder import BuilderDialog
 from ui.screens.library import LibraryScreen
 from ui.screens.librarybundle import BundleView, FilesDialog
@@ -96,8 +97,18 @@ def badges(root: QWidget) -> set[str]:
     return {badge.accessibleName() for badge in root.findChildren(Badge) if badge.isVisible()}
 
 
+def bundle_in_sight(qtbot, screen: LibraryScreen) -> BundleView:
+    """The view of the chosen bundle; one that was replaced lives on hidden for a turn of the loop."""
+    def views() -> list[BundleView]:
+        return [view for view in screen.findChildren(BundleView) if view.isVisible()]
+
+    qtbot.waitUntil(lambda: len(views()) == 1)
+    return views()[0]
+
+
 def pressed(root: QWidget, name: str) -> QAbstractButton:
-    return next(b for b in root.findChildren(QAbstractButton) if name in (b.objectName(), b.text().replace("&", "")))
+    return next(b for b in root.findChildren(QAbstractButton)
+                if b.isVisible() and name in (b.objectName(), b.text().replace("&", "")))
 
 
 def dialog(kind: type) -> QWidget:
@@ -111,7 +122,7 @@ def test_a_drive_appears_and_disappears_by_itself(qtbot, screen, plugged, volume
     assert says(screen, "No drive is plugged in") and says(screen, "No bundle here")
     plugged.append(volumes[0])
     look(qtbot, screen)
-    assert says(screen, "vfat") and "Ready" in badges(screen) and screen.findChild(BundleView) is not None
+    assert says(screen, "vfat") and "Ready" in badges(screen) and bundle_in_sight(qtbot, screen)
     plugged.clear()
     look(qtbot, screen)
     qtbot.waitUntil(lambda: not screen._found.rows.records)
@@ -177,7 +188,7 @@ def test_drives_that_are_not_mounted_are_told_apart(tmp_path):
 def test_who_signed_and_what_is_inside_is_told_before_anything_is_accepted(qtbot, screen, plugged, volumes, key):
     plugged.extend(volumes)
     look(qtbot, screen)
-    view = screen.findChild(BundleView)
+    view = bundle_in_sight(qtbot, screen)
     assert says(view, "nobody this site trusts") and says(view, "The key that signed it is not trusted here.")
     assert says(view, key.public.fingerprint.replace(" ", "")[:4]) and "Not verified" in badges(view)
     assert {f"Volume {n}: Here" for n in (1, 2, 3)} <= badges(view)
@@ -185,7 +196,7 @@ def test_who_signed_and_what_is_inside_is_told_before_anything_is_accepted(qtbot
     qtbot.waitUntil(lambda: says(view, "What is inside"))
     qtbot.mouseClick(pressed(view, "All files…"), Qt.MouseButton.LeftButton)
     listed = dialog(FilesDialog)
-    assert [entry.path for entry in listed.table.rows.records] == [f"papers/sheet-{n}.txt" for n in range(5)]
+    assert {f"papers/sheet-{n}.txt" for n in range(5)} <= {entry.path for entry in listed.table.rows.records}
     listed.reject()
     assert not screen.engine.library.list() and not screen.engine.trust.list()
 
@@ -195,7 +206,7 @@ def test_too_little_room_is_said_and_the_import_is_not_offered(qtbot, screen, pl
     plugged.extend(volumes)
     monkeypatch.setattr(bundles, "_room", lambda _engine, _files: bundles.Room(1 << 40, 0, 1 << 30))
     look(qtbot, screen)
-    view = screen.findChild(BundleView)
+    view = bundle_in_sight(qtbot, screen)
     assert says(view, "too little room") and not pressed(view, "import").isEnabled()
 
 
@@ -367,7 +378,8 @@ def test_dropped_folders_become_a_signed_bundle(qtbot, screen, tmp_path, key):
     qtbot.waitUntil(lambda: says(screen, "The bundle is written and was read back."), timeout=20_000)
     qtbot.waitUntil(lambda: not screen.busy() and bool(screen._found.rows.records), timeout=20_000)
     told = screen._found.current().told
-    assert told["title"] == "What was dropped" and len(told["components"]) == 2 and "draft" not in screen.memory
+    assert told["title"] == "What was dropped" and "draft" not in screen.memory
+    assert {"manual", "my-model"} <= {part["id"] for part in told["components"]}
     trust(screen, key)
     screen.refresh()
     qtbot.waitUntil(lambda: not screen.busy())
@@ -381,7 +393,7 @@ def test_what_may_not_go_in_is_listed_and_the_draft_is_kept(qtbot, screen, tmp_p
     (model / "config.json").write_text("{}")
     (model / "weights.bin").write_bytes(b"\x80\x04\x95" + b"cposix\nsystem\n." + b"0" * 64)
     draft = bundles.Draft("Pickled", "pickled", 1, (bundles.describe(model),))
-    screen.memory["draft"] = {"draft": draft, "key": "k", "out": str(tmp_path), "volume": 0}
+    screen.memory["draft"] = {"draft": draft, "key": "k", "out": str(tmp_path), "volume": 0, "repair": 0}
     screen.build_bundle(draft, tmp_path / "out", key, None)
     qtbot.waitUntil(lambda: screen._job is None and says(screen, "may not go into a bundle"), timeout=20_000)
     qtbot.mouseClick(pressed(screen, "Back to the builder"), Qt.MouseButton.LeftButton)
@@ -399,3 +411,28 @@ def test_two_sources_of_one_name_get_two_ids(qtbot, screen, tmp_path):
     qtbot.waitUntil(lambda: made._weight is not None, timeout=20_000)
     assert sorted(line.part()["id"] for line in made._lines) == ["same", "same-2"] and made._weight.files == 2
     made.reject()
+
+
+def test_what_repair_data_costs_is_shown_before_and_it_repairs(qtbot, screen, plugged, tmp_path, key):
+    papers = described(tmp_path).parent / "papers"
+    made = BuilderDialog(screen, (str(papers),))
+    made.open()
+    qtbot.waitUntil(lambda: made._weight is not None, timeout=20_000)
+    made._repair.setCurrentIndex(made._repair.findData(8))
+    assert "The repair data takes about" in made._cost.text()
+    made.reject()
+    assert bundles.repair_bytes(1000, 400, "volume") == 400 and bundles.repair_bytes(1000, None, 8) == 125
+    trust(screen, key)
+    draft, out = bundles.Draft("Papers", "papers", 1, (bundles.describe(papers),)), tmp_path / "drives"
+    out.mkdir()
+    screen.build_bundle(draft, out, key, VOLUME_BYTES, "volume")
+    qtbot.waitUntil(lambda: screen._job is None and says(screen, "The bundle is written"), timeout=20_000)
+    parts = sorted(out.glob("vol-*"))
+    assert len(parts) == 4, "a volume of repair data more than without"
+    plugged.extend([parts[0], *parts[2:]])
+    screen.memory["folders"] = []
+    look(qtbot, screen)
+    screen.refresh()
+    qtbot.waitUntil(lambda: not screen.busy() and len(screen._found.current().here) == 3)
+    screen.bring_in()
+    qtbot.waitUntil(lambda: bool(screen.engine.library.list()), timeout=20_000)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -20,16 +20,16 @@ from PySide6.QtWidgets import (
 )
 
 from console import units
+from console.bundles import drives as places
 from console.bundles.layout import CHUNK_MAX, COMPONENT_TYPES
 from console.i18n import N_
 from console.secrets import Secret
 from ui import theme
-from ui.screens import bundles, places, wording
+from ui.screens import bundles, wording
 from ui.widgets.basic import (
     Banner,
     Card,
     ElidedLabel,
-    EmptyState,
     button,
     clear,
     column,
@@ -37,6 +37,7 @@ from ui.widgets.basic import (
     holder,
     icon_button,
     label,
+    picture,
     row,
 )
 from ui.widgets.dialogs import Dialog
@@ -109,9 +110,9 @@ class BuilderDialog(Dialog):
         self._drives: list[places.Place] = []
         self._asked = 0
         t = self._say
-        super().__init__(screen, t(N_("Build a bundle")), label(t(N_("Build a bundle")), "heading"), width=880)
+        super().__init__(screen, t(N_("Build a bundle")), label(t(N_("Build a bundle")), "heading"), width=860)
         self.setAcceptDrops(True)
-        self.body.setSpacing(theme.M)
+        self.body.setSpacing(theme.S)
         self.body.addWidget(self._contents(), 1)
         self.body.addLayout(self._names())
         self.body.addLayout(self._signing())
@@ -143,10 +144,13 @@ class BuilderDialog(Dialog):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         self._scroll.setWidget(inner)
-        self._scroll.setMinimumHeight(186)
-        self._empty = EmptyState("folder", t(N_("Drop folders here")),
-                                 t(N_("Models, wheels, container images, packages, installers: each folder or file "
-                                      "becomes a component.")))
+        self._scroll.setMinimumHeight(128)
+        hint = label(t(N_("Models, wheels, container images, packages, installers: each folder or file becomes a component.")),
+                     "muted", wrap=True)
+        hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._empty = holder(column(None, row(None, picture("folder", theme.palette().accent, 28), None),
+                                    row(None, label(t(N_("Drop folders here")), "strong"), None), hint, None, gap=theme.XS))
+        self._empty.setMinimumHeight(128)
         self._sum = ElidedLabel("", "muted")
         card = Card("", stretch=True)
         top = row(gap=theme.S)
@@ -188,19 +192,25 @@ class BuilderDialog(Dialog):
         t = self._say
         self._out, self._volume = QComboBox(), QComboBox()
         self._out.setEditable(True)
-        self._out.setMinimumContentsLength(20)
+        self._out.setMinimumContentsLength(16)
         self._out.editTextChanged.connect(lambda _text: self._judge())
         self._volume.addItem(t(N_("One volume")), None)
         for size in VOLUME_SIZES:
             shown = units.size(size) if size % GIB == 0 else f"{size // 10**9} GB"
             self._volume.addItem(t(N_("Volumes of {size}"), size=shown), int(size * (1 if size % GIB == 0 else 0.98)))
         self._volume.currentIndexChanged.connect(lambda _place: self._judge())
+        self._repair = QComboBox()
+        for text, parity in ((N_("None"), None), (N_("A drive more, for any that is lost"), "volume"),
+                             (N_("For bad spots, 1 to {count}"), 8)):
+            self._repair.addItem(t(text, count=parity), parity)
+        self._repair.currentIndexChanged.connect(lambda _place: self._judge())
         pick = button(t(N_("Choo&se…")), self._choose_out, icon="drive")
         self._cost = label("", "small", wrap=True)
         line = row(gap=theme.S)
-        line.addLayout(field(t(N_("Wri&te it to")), self._out), 3)
+        line.addLayout(field(t(N_("Write &it to")), self._out), 3)
         line.addLayout(column(22, pick, None, gap=0))
         line.addLayout(field(t(N_("Sp&lit over")), self._volume), 2)
+        line.addLayout(field(t(N_("&Repair data")), self._repair), 2)
         return column(line, self._cost, gap=theme.S)
 
     # -- sources --------------------------------------------------------------------------------------------------
@@ -322,6 +332,10 @@ class BuilderDialog(Dialog):
         if weight and size:
             count = max(1, math.ceil(weight.bytes / (size * bundles.FILE_SYSTEM_SHARE)))
             said.insert(0, t(N_("About {count} volumes, each in a folder of its own to be put on its drive."), count=count))
+        parity = self._repair.currentData()
+        if weight and parity:
+            said.insert(0, t(N_("The repair data takes about {size} more."), size=units.size(
+                bundles.repair_bytes(weight.bytes, size, parity))))
         if there is not None and there.free_bytes is not None:
             said.insert(0, t(N_("{free} free there."), free=units.size(there.free_bytes)))
         return " ".join(said)
@@ -377,9 +391,9 @@ class BuilderDialog(Dialog):
     def _unlocked(self, key: Any) -> None:
         draft, out = self.draft(), Path(self._out.currentText().strip())
         self._screen.memory["draft"] = {"draft": draft, "key": self._key.text(), "out": str(out),
-                                        "volume": self._volume.currentIndex()}
+                                        "volume": self._volume.currentIndex(), "repair": self._repair.currentIndex()}
         self.accept()
-        self._screen.build_bundle(draft, out, key, self._volume.currentData())
+        self._screen.build_bundle(draft, out, key, self._volume.currentData(), self._repair.currentData())
 
     def _take_up(self) -> None:
         """Go on with what was described last, when its building did not succeed."""
@@ -395,6 +409,7 @@ class BuilderDialog(Dialog):
         self._key.setText(kept["key"])
         self._out.setEditText(kept["out"])
         self._volume.setCurrentIndex(kept["volume"])
+        self._repair.setCurrentIndex(kept["repair"])
         self._changed()
 
     def done(self, code: int) -> None:

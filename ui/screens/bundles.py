@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -219,15 +220,22 @@ def weigh(draft: Draft) -> Weight:
                   sum(size for _files, size, _form in parts.values()), parts)
 
 
-def build(say: Say, draft: Draft, out: Path, key: Any, volume_bytes: int | None) -> JobSpec:
-    """Build and sign a draft below ``out``; ``key`` is the private key."""
+def repair_bytes(content_bytes: int, volume_bytes: int | None, parity: str | int) -> int:
+    """About what repair data takes: a volume's worth to replace any one volume, or one object to so many others."""
+    if isinstance(parity, int):
+        return math.ceil(content_bytes / parity)
+    return min(content_bytes, volume_bytes or content_bytes)
+
+
+def build(say: Say, draft: Draft, out: Path, key: Any, volume_bytes: int | None, parity: str | int | None = None) -> JobSpec:
+    """Build and sign a draft below ``out``; ``key`` is the private key, ``parity`` the engine's word for repair data."""
     def run(ctx: Any) -> Any:
         from console.bundles.build import build as write
 
         with tempfile.TemporaryDirectory(prefix="sealift-draft-") as scratch:
             file = Path(scratch) / "bundle.yaml"
             file.write_text(draft.text(), encoding="utf-8")
-            return write(ctx, file, out, [key], volume_bytes)
+            return write(ctx, file, out, [key], volume_bytes, parity=parity)
 
     return changing(JobSpec("bundle.build", say("Build the bundle"), run), "drives")
 

@@ -15,11 +15,12 @@ from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from console import units
+from console.bundles import drives as places
 from console.errors import VerdictError
 from console.i18n import N_
 from ui import theme
 from ui.models.rows import Column
-from ui.screens import bundles, places, tasks, wording
+from ui.screens import bundles, tasks, wording
 from ui.screens.base import Screen
 from ui.screens.librarybundle import BundleView, findings, signed_by, volumes
 from ui.screens.librarydrives import DrivesPanel
@@ -373,10 +374,11 @@ class LibraryScreen(Screen):
 
         BuilderDialog(self, dropped).open()
 
-    def build_bundle(self, draft: bundles.Draft, out: Path, key: Any, volume_bytes: int | None) -> None:
+    def build_bundle(self, draft: bundles.Draft, out: Path, key: Any, volume_bytes: int | None,
+                     parity: str | int | None = None) -> None:
         """Build what the builder describes, with its progress in sight."""
         self.to_drives()
-        self._start(bundles.build(self.t, draft, out, key, volume_bytes), lambda built: self._built(built, out),
+        self._start(bundles.build(self.t, draft, out, key, volume_bytes, parity), lambda built: self._built(built, out),
                     self._not_built)
 
     def _built(self, built: Any, out: Path) -> None:

@@ -8,10 +8,10 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from console import units
+from console.bundles.drives import Place
 from console.i18n import N_
 from ui import theme
 from ui.screens import wording
-from ui.screens.places import Place
 from ui.widgets.basic import (
     Badge,
     Card,

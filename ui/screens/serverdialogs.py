@@ -1,22 +1,26 @@
-"""The dialogs around servers: add one by form, add many from a file, confirm a host key."""
+"""The dialogs around one server and around files of servers: a form, a table or configuration, known hosts, one host key."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLineEdit, QPlainTextEdit, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLineEdit, QSpinBox, QWidget
 
+from console.errors import SealiftError
 from console.i18n import N_
-from console.servers.importing import Imported, parse_csv, parse_ssh_config, read_text
+from console.secrets import Secret
+from console.servers.importing import parse_csv, parse_ssh_config, read_text
+from console.servers.keys import parse_known_hosts
 from console.servers.record import ServerRecord
 from ui import theme
 from ui.desk import Desk
-from ui.models.rows import Column
-from ui.widgets.basic import Banner, ElidedLabel, button, column, field, label, row
+from ui.screens.siteimport import ImportServersDialog, KnownHostsDialog
+from ui.widgets.basic import Banner, button, clear, column, field, label, row
 from ui.widgets.dialogs import Dialog, FingerprintDialog, error_parts
-from ui.widgets.table import Table
+from ui.widgets.serverchain import HopChain
 
 AUTHS = (("agent", N_("Key from the agent")), ("key", N_("Key file")), ("password", N_("Password")))
 SUDOS = (("none", N_("None needed")), ("nopasswd", N_("sudo without a password")),
@@ -33,56 +37,94 @@ def combo(choices: tuple[tuple[str, str], ...], say: Any, current: str | None = 
     return made
 
 
-class AddServerDialog(Dialog):
-    """Add one server by form."""
+def _secret_line() -> QLineEdit:
+    return QLineEdit(echoMode=QLineEdit.EchoMode.Password)
 
-    def __init__(self, parent: QWidget, desk: Desk, then: Any):
+
+class ServerDialog(Dialog):
+    """Add one server by form, or change the entry of one. Secrets typed here stay in memory until the program closes."""
+
+    def __init__(self, parent: QWidget, desk: Desk, then: Callable[[str], Any], record: ServerRecord | None = None,
+                 others: Iterable[ServerRecord] = ()):
         t = desk.t
-        self._desk, self._then = desk, then
-        self.name, self.address, self.user = QLineEdit(), QLineEdit(), QLineEdit(getpass.getuser())
+        self._desk, self._then, self._before = desk, then, record
+        others = list(others)
+        old = record or ServerRecord("", "", user=getpass.getuser())
+        self.name, self.address, self.user = QLineEdit(old.name), QLineEdit(old.address), QLineEdit(old.user)
         self.name.setPlaceholderText("gpu-01")
+        self.name.setReadOnly(record is not None)
         self.address.setPlaceholderText("10.20.0.11")
-        self.port = QSpinBox(minimum=1, maximum=65535, value=22)
-        self.auth, self.sudo = combo(AUTHS, t), combo(SUDOS, t)
-        self.identity, self.jump, self.group = QLineEdit(), QLineEdit(), QLineEdit()
-        self.labels, self.store = QLineEdit(), QLineEdit(ServerRecord.store)
+        self.port = QSpinBox(minimum=1, maximum=65535, value=old.port)
+        self.auth, self.sudo = combo(AUTHS, t, old.auth), combo(SUDOS, t, old.sudo)
+        self.secret, self.sudo_secret = _secret_line(), _secret_line()
+        self.identity = QLineEdit(old.identity_file or "")
+        self.identity.setPlaceholderText("~/.ssh/id_ed25519")
+        self.jump = HopChain(t, [r.name for r in others if r.name != old.name], old.jump)
+        self.group = QComboBox(editable=True)
+        self.group.addItems(sorted({"", old.group, *(r.group for r in others)}))
+        self.group.setCurrentText(old.group)
+        self.labels, self.store = QLineEdit(", ".join(old.labels)), QLineEdit(old.store)
+        self._certificate = label("", "small", wrap=True)
         self._wrong = column()
-        super().__init__(parent, t("Add a server"), label(t("Add a server"), "heading"), self._grid(t), self._wrong,
-                         width=620)
+        title = t("Add a server") if record is None else t("The entry of {server}", server=record.name)
+        super().__init__(parent, title, label(title, "heading"), self._grid(t), self._wrong, width=720)
         self.add_button(t("&Cancel"), self.reject)
-        self.add_button(t("&Add server"), self._add, primary=True).setObjectName("confirm")
+        self.add_button(t("&Add the server") if record is None else t("&Save"), self._save, primary=True).setObjectName("confirm")
         self.auth.currentIndexChanged.connect(self._auth_changed)
+        self.sudo.currentIndexChanged.connect(self._auth_changed)
+        self.identity.textChanged.connect(self._look_for_certificate)
+        self.name.textChanged.connect(self.jump.show_target)
+        self.jump.show_target(old.name)
         self._auth_changed()
-        self.name.setFocus()
+        self._look_for_certificate()
+        (self.name if record is None else self.address).setFocus()
 
     def _grid(self, t: Any) -> QGridLayout:
-        browse = button(t("Bro&wse…"), self._browse)
-        self._browse_button = browse
+        self._browse_button = button(t("Bro&wse…"), self._browse)
         key = QWidget()
-        key.setLayout(row(self.identity, browse))
+        key.setLayout(row(self.identity, self._browse_button))
         key.layout().setStretch(0, 1)
-        fields = [
-            (field(t("&Name"), self.name), field(t("A&ddress"), self.address)),
-            (field(t("&Port"), self.port), field(t("&Login account"), self.user)),
-            (field(t("Log in &with"), self.auth), field(t("Administrator rights"), self.sudo)),
-            (field(t("&Key file"), key), None),
-            (field(t("Through (jump servers)"), self.jump, t("Names of servers of this site, nearest first.")),
-             field(t("Folder for models on the server"), self.store)),
-            (field(t("&Group"), self.group), field(t("Labels"), self.labels)),
-        ]
+        secret, sudo_secret = t("Passw&ord or passphrase"), t("S&udo password")
+        self.secret.setPlaceholderText(t("asked for when it is needed"))
+        self.sudo_secret.setPlaceholderText(t("asked for when it is needed"))
+        lines = (
+            ((field(t("&Name"), self.name), 2), (field(t("A&ddress"), self.address), 3), (field(t("&Port"), self.port), 1)),
+            ((field(t("&Login account"), self.user), 2), (field(t("Log in w&ith"), self.auth), 2), (field(secret, self.secret), 2)),
+            ((_with(field(t("&Key file"), key), self._certificate), 6),),
+            ((field(t("Administrator &rights"), self.sudo), 4), (field(sudo_secret, self.sudo_secret), 2)),
+            ((field(t("&Through (jump servers)"), self.jump), 6),),
+            ((field(t("&Group"), self.group), 2), (field(t("La&bels"), self.labels), 2),
+             (field(t("&Folder for models on it"), self.store), 2)))
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.L)
         grid.setVerticalSpacing(theme.M)
-        for place, (left, right) in enumerate(fields):
-            grid.addLayout(left, place, 0, 1, 1 if right else 2)
-            if right:
-                grid.addLayout(right, place, 1)
+        for place in range(6):
+            grid.setColumnStretch(place, 1)
+            grid.setColumnMinimumWidth(place, 88)
+        for place, line in enumerate(lines):
+            at = 0
+            for part, wide in line:
+                grid.addLayout(part, place, at, 1, wide)
+                at += wide
+        self.jump.setAccessibleDescription(t("Names of servers of this site, nearest first."))
         return grid
 
     def _auth_changed(self) -> None:
         by_key = self.auth.currentData() == "key"
         self.identity.setEnabled(by_key)
         self._browse_button.setEnabled(by_key)
+        self.secret.setEnabled(self.auth.currentData() != "agent")
+        self.sudo_secret.setEnabled(self.sudo.currentData() == "password")
+
+    def _look_for_certificate(self) -> None:
+        """Say whether there is an OpenSSH certificate beside the key; it is used by itself."""
+        text = self.identity.text().strip()
+        made = Path(text).expanduser() if text else None
+        beside = made.with_name(made.name + "-cert.pub") if made is not None and made.name else None
+        there = beside is not None and beside.is_file()
+        t = self._desk.t
+        self._certificate.setText(t("The certificate {name} beside it is used with it.", name=beside.name) if there else
+                                  t("An OpenSSH certificate beside it (…-cert.pub) is used by itself."))
 
     def _browse(self) -> None:
         path, _kind = QFileDialog.getOpenFileName(self, self._desk.t("Key file"), str(Path.home() / ".ssh"))
@@ -91,65 +133,56 @@ class AddServerDialog(Dialog):
 
     def record(self) -> ServerRecord:
         """What the form says."""
-        words = lambda box: tuple(box.text().replace(",", " ").split())  # noqa: E731 - a name for a one-line idea
+        labels = tuple(dict.fromkeys(self.labels.text().replace(",", " ").split()))
         return ServerRecord(self.name.text().strip(), self.address.text().strip(), self.port.value(),
                             self.user.text().strip(),
                             self.identity.text().strip() or None if self.auth.currentData() == "key" else None,
-                            self.auth.currentData(), self.sudo.currentData(), words(self.jump), words(self.labels),
-                            self.group.text().strip(), self.store.text().strip() or ServerRecord.store)
+                            self.auth.currentData(), self.sudo.currentData(), self.jump.hops(), labels,
+                            self.group.currentText().strip(), self.store.text().strip() or ServerRecord.store)
 
-    def _add(self) -> None:
-        record = self.record()
-        self._desk.read(self, lambda: self._desk.engine.servers.add(record), lambda _r: self._added(record.name),
-                        self._refused)
+    def _secrets(self) -> dict[str, Secret]:
+        typed = {"passphrase" if self.auth.currentData() == "key" else "password": self.secret,
+                 "sudo_password": self.sudo_secret}
+        return {kind: Secret(line.text()) for kind, line in typed.items() if line.isEnabled() and line.text()}
 
-    def _added(self, name: str) -> None:
+    def _save(self) -> None:
+        record, secrets, servers = self.record(), self._secrets(), self._desk.engine.servers
+
+        def work() -> None:
+            (servers.add if self._before is None else servers.update)(record)
+            for kind, secret in secrets.items():
+                servers.credentials.set(kind, secret, record.name)
+
+        self._desk.read(self, work, lambda _r: self._saved(record.name), self._refused)
+
+    def _saved(self, name: str) -> None:
         self.accept()
         self._then(name)
 
     def _refused(self, problem: Exception) -> None:
-        from ui.widgets.basic import clear
-
         message, remedy, _code = error_parts(problem, self._desk.lang)
         clear(self._wrong)
         self._wrong.addWidget(Banner("fail", message, remedy))
+        named = problem.params.get("field") if isinstance(problem, SealiftError) else None
+        boxes = {"name": self.name, "address": self.address, "port": self.port, "user": self.user, "identity": self.identity,
+                 "store": self.store, "group": self.group, "label": self.labels, "jump": self.jump}
+        for known, box in boxes.items():
+            box.setProperty("wrong", known == named)
+            box.style().unpolish(box)
+            box.style().polish(box)
+        if named in boxes:
+            boxes[named].setFocus()
+
+    def done(self, code: int) -> None:
+        """Qt's; typed secrets leave the widgets whatever the answer."""
+        self.secret.clear()
+        self.sudo_secret.clear()
+        super().done(code)
 
 
-class ImportServersDialog(Dialog):
-    """Shows what a CSV or OpenSSH file holds, line by line what is wrong, and adds what is right."""
-
-    def __init__(self, parent: QWidget, desk: Desk, path: str, found: Imported, then: Any):
-        t = desk.t
-        self._desk, self._found, self._then = desk, found, then
-        columns = [Column(t("Name"), lambda r: r.name, width=150), Column(t("Address"), lambda r: r.address),
-                   Column(t("Port"), lambda r: str(r.port), number=True, width=70),
-                   Column(t("Login"), lambda r: r.user, width=110),
-                   Column(t("Through"), lambda r: ", ".join(r.jump), width=110)]
-        table = Table(columns, t("Servers in the file"))
-        table.show_records(found.records)
-        table.fit_rows(7)
-        super().__init__(parent, t("Add servers from a file"),
-                         label(t("{count} servers in the file", count=len(found.records)), "heading"),
-                         ElidedLabel(path, "muted"), table, width=720)
-        if found.problems:
-            lines = QPlainTextEdit("\n".join(
-                (t("Line {line}: ", line=p.line) if p.line else "") + p.text for p in found.problems), readOnly=True)
-            lines.setFixedHeight(110)
-            lines.setTabChangesFocus(True)
-            self.body.addWidget(Banner("warn", t("{count} entries cannot be used", count=len(found.problems))))
-            self.body.addLayout(field(t("What is wrong"), lines))
-        self.add_button(t("&Cancel"), self.reject)
-        add = self.add_button(t("&Add {count} servers", count=len(found.records)), self._add, primary=True)
-        add.setObjectName("confirm")
-        add.setEnabled(bool(found.records))
-
-    def _add(self) -> None:
-        def work() -> int:
-            for record in self._found.records:
-                self._desk.engine.servers.add(record)
-            return len(self._found.records)
-
-        self._desk.read(self, work, lambda _count: (self.accept(), self._then()))
+def _with(layout: Any, below: QWidget) -> Any:
+    layout.insertWidget(2, below)
+    return layout
 
 
 def choose_import(parent: QWidget, desk: Desk, kind: str, then: Any) -> None:
@@ -164,9 +197,26 @@ def choose_import(parent: QWidget, desk: Desk, kind: str, then: Any) -> None:
 
 def import_file(parent: QWidget, desk: Desk, kind: str, path: str, then: Any) -> None:
     """Show what the file at ``path`` holds."""
-    parse = parse_csv if kind == "csv" else parse_ssh_config
-    desk.read(parent, lambda: parse(read_text(path)),
-              lambda found: ImportServersDialog(parent, desk, path, found, then).open())
+    def work() -> tuple[Any, set[str]]:
+        text = read_text(path)
+        found = parse_csv(text) if kind == "csv" else parse_ssh_config(text, folder=Path(path).parent)
+        return found, {record.name for record in desk.engine.servers.list()}
+
+    desk.read(parent, work, lambda found: ImportServersDialog(parent, desk, path, *found, then).open())
+
+
+def choose_known_hosts(parent: QWidget, desk: Desk, then: Any) -> None:
+    """Ask for a known_hosts file and show for which servers it has keys."""
+    path, _filter = QFileDialog.getOpenFileName(parent, desk.t("Host keys from a known_hosts file"), str(Path.home() / ".ssh"),
+                                                desk.t("All files (*)"))
+    if path:
+        import_known_hosts(parent, desk, path, then)
+
+
+def import_known_hosts(parent: QWidget, desk: Desk, path: str, then: Any) -> None:
+    """Show for which servers the known_hosts file at ``path`` has keys."""
+    desk.read(parent, lambda: (parse_known_hosts(read_text(path)), desk.engine.servers.list()),
+              lambda found: KnownHostsDialog(parent, desk, path, *found, then).open())
 
 
 def confirm_host_key(parent: QWidget, desk: Desk, name: str, then: Any = None) -> None:

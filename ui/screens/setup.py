@@ -316,7 +316,7 @@ class AccountDialog(Dialog):
                          field(t("&Name"), self.name, t("Lower-case letters, digits, dot, dash and underscore.")),
                          column(label(t("Roles"), "strong"), boxes, gap=theme.XS),
                          field(t("&Password"), self.password, t("At least 15 characters; several words are fine.")),
-                         field(t("The same &again"), self.again), self._wrong)
+                         field(t("The same a&gain"), self.again), self._wrong)
         if first:
             self.body.addWidget(label(t("You will be logged in as this account."), "muted", wrap=True))
         self.add_button(t("&Cancel"), self.reject)
@@ -462,9 +462,10 @@ class PolicyPart(_Part):
                          N_("What this site asks for before something is trusted, brought in or "
                             "deployed."))
         t = self.t
-        self.two_person = QCheckBox(t("A &second person must approve deployments, imports and trust"))
+        self.two_person = QCheckBox(t("A second &person must approve deployments, imports and trust"))
         self.relay = QCheckBox(t("Servers may &hand files on to each other"))
         self.degree = combo(wording.DEGREES, t)
+        self._two_person_shown = False
         self._trouble = column()
         self.save = button(t("&Save"), self._save, role="primary")
         self.save.setObjectName("save-policy")
@@ -480,13 +481,15 @@ class PolicyPart(_Part):
     def show_data(self, data: dict[str, Any]) -> None:
         site = data["site"]
         if site is not None:
-            self.two_person.setChecked(site.policy.two_person)
+            self._two_person_shown = self.engine.approvals.required()
+            self.two_person.setChecked(self._two_person_shown)
             self.relay.setChecked(site.policy.relay)
             self.degree.setCurrentIndex(max(0, self.degree.findData(site.policy.push_degree)))
 
     def _save(self) -> None:
-        policy = {"two_person": self.two_person.isChecked(), "relay": self.relay.isChecked(),
-                  "push_degree": self.degree.currentData()}
+        policy = {"relay": self.relay.isChecked(), "push_degree": self.degree.currentData()}
+        if self.two_person.isChecked() != self._two_person_shown:
+            policy["two_person"] = self.two_person.isChecked()
         self.screen.act(lambda: self.engine.site.set(policy=policy), self._saved, self._refused)
 
     def _saved(self, _site: Any) -> None:

@@ -12,15 +12,6 @@ from console.errors import shown
 from console.i18n import N_, tr
 from ui.widgets.dialogs import error_parts
 
-SERVER_STATES = {
-    "untrusted": ("warn", N_("Key not confirmed")), "unasked": ("muted", N_("Not asked yet")),
-    "unreachable": ("fail", N_("Not reached")), "fail": ("fail", N_("Device failed")),
-    "warning": ("warn", N_("Needs attention")), "unknown": ("unknown", N_("Health unknown")),
-    "ok": ("ok", N_("Healthy")), "bare": ("muted", N_("No devices"))}
-
-HEALTH = {"ok": ("ok", N_("Healthy")), "warning": ("warn", N_("Warning")), "fail": ("fail", N_("Failed")),
-          "unknown": ("unknown", N_("Unknown"))}
-
 FACT_TONES = {"value": None, "empty": "muted", "absent": "muted", "unreadable": "warn"}
 
 VERDICTS = {"pass": ("ok", N_("Pass")), "info": ("info", N_("Note")), "warn": ("warn", N_("Warning")),
@@ -93,7 +84,8 @@ COMPONENT_KINDS = {"model": N_("Model"), "runtime": N_("Runtime"), "playbook": N
 
 REQUESTS = {"deploy": N_("Approve a deployment"), "import": N_("Approve an import"),
             "override-older": N_("Let an older release in"), "override-expired": N_("Let an expired release in"),
-            "override-state": N_("Go on after the workspace was set back")}
+            "override-state": N_("Go on after the workspace was set back"), "trust": N_("Trust a signing key"),
+            "trust-root": N_("Install a trust root"), "host-key": N_("Confirm a host key"), "account-role": N_("Change roles")}
 """What a second person is asked for."""
 
 EVENTS = {

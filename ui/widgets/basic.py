@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QGuiApplication, QIcon, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -131,7 +131,12 @@ class WrapLabel(QLabel):
             self._fit()
 
     def _needed(self, width: int) -> int:
-        return max(self.heightForWidth(max(width, 72)), self.fontMetrics().height())
+        # Not heightForWidth, which is never less than the height that was set last.
+        flags = Qt.TextFlag.TextWordWrap | Qt.TextFlag.TextExpandTabs
+        margins = self.contentsMargins()
+        room = QRect(0, 0, max(width, 72) - margins.left() - margins.right(), 1 << 20)
+        lines = self.fontMetrics().boundingRect(room, int(flags | self.alignment()), self.text()).height()
+        return max(lines, self.fontMetrics().height()) + margins.top() + margins.bottom()
 
     def _fit(self) -> None:
         height = self._needed(self.width())

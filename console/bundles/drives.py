@@ -1,5 +1,5 @@
 """Where bundles may be: removable drives that are mounted, drives that are plugged in and cannot be read, and folders
-that the operator chose. Every place has a state by name; what to do about each state is in ``wording``."""
+that the operator chose. Every place has a state by name, a word for people and a next step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,28 @@ from pathlib import Path
 import psutil
 
 from console.bundles import layout
+from console.i18n import N_
 
 _NOT_MEDIA = ("/", "/boot", "/home", "/usr", "/var", "/tmp", "/snap", "/etc", "/opt", "/nix")
 _REMOVABLE_ROOTS = ("/media", "/run/media", "/mnt", "/Volumes")
 _LOCKED = ("crypto_LUKS", "BitLocker")
 FULL_BYTES = 1 << 20
 """A drive with less room than this takes not even a record."""
+
+NONE_HERE = N_("No drive is plugged in, or none that this computer sees. Plug one in, or name its folder.")
+STATES = {
+    "ready": (N_("Ready"), ""),
+    "read-only": (N_("Write-protected"), N_("Bundles can be brought in from it. Nothing can be written to it.")),
+    "full": (N_("Full"), N_("Bundles can be brought in from it. Make room before anything is written to it.")),
+    "unfinished": (N_("Not written to its end"),
+                   N_("The writing of a bundle was cut off, or the drive was pulled before it was safely removed. Have "
+                      "the bundle written again.")),
+    "locked": (N_("Locked"), N_("It is encrypted. Unlock it in the file manager; it then appears by itself.")),
+    "not-mounted": (N_("Not mounted"), N_("Open it in the file manager; it then appears by itself.")),
+    "unreadable": (N_("Unreadable"),
+                   N_("No file system is found on it that this computer can read, or the right to read it is missing.")),
+    "gone": (N_("Removed"), N_("It stopped answering. Plug it in again; nothing is copied twice."))}
+"""Word and next step of each state."""
 
 
 @dataclass(frozen=True)

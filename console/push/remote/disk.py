@@ -1,0 +1,212 @@
+"""Files in a server's store: made without following links, flushed, copied, hashed as they read back."""
+
+import collections
+import errno
+import hashlib
+import json
+import mmap
+import os
+
+from console.push.remote.wire import BLOCK, Failed
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+THREADS_BYTES = 64 << 20
+DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def make_folders(base, path):
+    """Make the folders of ``path`` below ``base``; no link is followed."""
+    at = base
+    for name in [p for p in path.split("/") if p]:
+        at = os.path.join(at, name)
+        try:
+            os.mkdir(at, 0o755)
+        except OSError as problem:
+            if problem.errno != errno.EEXIST:
+                raise
+            if os.path.islink(at) or not os.path.isdir(at):
+                raise Failed("unsafe-store", path=at) from None
+
+
+def sync_folder(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems cannot flush a folder; the files themselves were flushed
+    finally:
+        os.close(handle)
+
+
+def sync_file_system(handle):
+    """Start and await everything that is unwritten, at once; flushing many files one by one is then quick."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).syncfs(handle)
+    except (ImportError, OSError, AttributeError):
+        pass  # only the quick way is missing; each file is flushed by itself afterwards
+
+
+def read_digest(handle, offset, length, buffer):
+    """SHA-256 of a range as it reads back from the file; empty when the file ends before it does."""
+    digest = hashlib.sha256()
+    os.lseek(handle, offset, os.SEEK_SET)
+    while length:
+        count = os.readv(handle, [buffer[: min(length, BLOCK)]])
+        if not count:
+            return b""
+        digest.update(buffer[:count])
+        length -= count
+    return digest.digest()
+
+
+def in_threads(act, items, size):
+    """(item, result) of each, in order; in threads where there is much to do, for hashing and copying run beside each other.
+
+    Args:
+        act: called with an item and a buffer of its own.
+        size: bytes in all.
+    """
+    if size < THREADS_BYTES or (os.cpu_count() or 1) < 2:
+        buffer = memoryview(mmap.mmap(-1, BLOCK))
+        for item in items:
+            yield item, act(item, buffer)
+        return
+    import concurrent.futures
+    import queue
+
+    buffers, pending = queue.Queue(), collections.deque()
+    count = min(4, os.cpu_count())
+    for _ in range(count):
+        buffers.put(memoryview(mmap.mmap(-1, BLOCK)))
+
+    def acted(item):
+        buffer = buffers.get()
+        try:
+            return act(item, buffer)
+        finally:
+            buffers.put(buffer)
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for item in items:
+            pending.append((item, pool.submit(acted, item)))
+            if len(pending) > 2 * count:
+                item, future = pending.popleft()
+                yield item, future.result()
+        for item, future in pending:
+            yield item, future.result()
+
+
+def range_digest(path, offset, length, buffer):
+    """:func:`read_digest` of a file by its name."""
+    handle = os.open(path, os.O_RDONLY | NOFOLLOW)
+    try:
+        return read_digest(handle, offset, length, buffer)
+    finally:
+        os.close(handle)
+
+
+def medium_digests(path, lengths, buffer):
+    """SHA-256 of each of the consecutive ranges, read from the medium and not from the cache."""
+    handle, direct = os.open(path, os.O_RDONLY | NOFOLLOW), None
+    try:
+        os.fsync(handle)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            direct = os.open(path, os.O_RDONLY | NOFOLLOW | DIRECT)
+            os.readv(direct, [buffer])
+            os.lseek(direct, 0, os.SEEK_SET)
+        except OSError:
+            if direct is not None:
+                os.close(direct)
+            direct = None  # a file system without direct reading; the cache was dropped above
+        source, low, high = handle if direct is None else direct, 0, 0
+        for length in lengths:
+            digest = hashlib.sha256()
+            while length:
+                if low == high:
+                    low, high = 0, os.readv(source, [buffer])
+                    if not high:
+                        break
+                count = min(length, high - low)
+                digest.update(buffer[low : low + count])
+                low += count
+                length -= count
+            yield digest.digest() if not length else b""
+    finally:
+        os.close(handle)
+        if direct is not None:
+            os.close(direct)
+
+
+def copy_range(source, source_at, target, target_at, length, buffer):
+    """Copy on the server, sharing blocks where the file system can."""
+    quick = getattr(os, "copy_file_range", None)
+    while length:
+        count = 0
+        if quick is not None:
+            try:
+                count = quick(source, target, length, source_at, target_at)
+            except OSError as problem:
+                if problem.errno in FULL:
+                    raise
+                quick = None
+        if not count:
+            os.lseek(source, source_at, os.SEEK_SET)
+            count = os.readv(source, [buffer[: min(length, BLOCK)]])
+            if not count:
+                return
+            write_at(target, buffer[:count], target_at)
+        source_at, target_at, length = source_at + count, target_at + count, length - count
+
+
+def write_at(handle, view, offset):
+    while len(view):
+        count = os.pwrite(handle, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def same(one, other):
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
+def stamp(state):
+    return [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def read_note(path):
+    try:
+        with open(path + ".chunks") as source:
+            note = json.load(source)
+        return {"stat": note["stat"], "degree": note["degree"], "chunks": note["chunks"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def chunks_of(path):
+    note = read_note(path)
+    try:
+        return [(bytes.fromhex(d), int(n)) for d, n in note["chunks"]] if note else []
+    except (ValueError, TypeError):
+        return []
+
+
+def remove_tree(path):
+    """Remove a folder below the store; links in it are removed, not followed."""
+    if os.path.islink(path):
+        os.unlink(path)
+    if not os.path.isdir(path):
+        return
+    for base, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(base, name))
+        for name in folders:
+            inner = os.path.join(base, name)
+            (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
+    os.rmdir(path)

@@ -1,0 +1,109 @@
+"""Servers on a switch of their own, each in a network namespace, with links of a chosen rate. Needs root and ``ip``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.push.sshd import Sshd
+
+NET, BRIDGE = "10.214.7", "slbench0"
+CLONE_NEWNET = 0x40000000
+
+
+def _can() -> bool:
+    """Whether namespaces and rates can be made here; tried, since containers often forbid the one or lack the other."""
+    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc") or not Path("/usr/sbin/sshd").exists():
+        return False
+    made = subprocess.run(("ip", "netns", "add", "slprobe"), capture_output=True).returncode == 0
+    try:
+        limit = ("tc", "-n", "slprobe", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "10kb", "latency", "10ms")
+        return made and subprocess.run(limit, capture_output=True).returncode == 0
+    finally:
+        subprocess.run(("ip", "netns", "del", "slprobe"), capture_output=True)
+
+
+needs_network = pytest.mark.skipif(not _can(), reason="needs root, sshd, and network namespaces with tbf")
+
+
+def _ip(*words: str, tool: str = "ip") -> None:
+    subprocess.run((tool, *words), check=True, capture_output=True)
+
+
+class Network:
+    """A switch; the console's namespace is ``slconsole`` at .1, a server N's is ``sls<N>`` at .1N."""
+
+    def __init__(self, folder: Path, servers: int):
+        self.folder, self.servers, self.mount_size = folder, {}, ""
+        subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")), check=True)
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.clear()
+        _ip("link", "add", BRIDGE, "type", "bridge")
+        _ip("link", "set", BRIDGE, "up")
+        self._attach("slconsole", f"{NET}.1")
+        self.add(servers)
+
+    def add(self, count: int) -> None:
+        """So many more servers; with ``mount_size``, such as ``300m``, each has a disk in memory of that size."""
+        for number in range(len(self.servers) + 1, len(self.servers) + count + 1):
+            name, address = f"s{number}", f"{NET}.{10 + number}"
+            self.leave()
+            self._attach(f"sl{name}", address)
+            (self.folder / name / "home").mkdir(parents=True)
+            if self.mount_size:
+                _ip("-t", "tmpfs", "-o", f"size={self.mount_size}", "tmpfs", str(self.folder / name / "home"), tool="mount")
+            self.enter()
+            self.servers[name] = Sshd(self.folder / name, self.folder / "key", name, address, f"sl{name}")
+        self.enter()
+
+    def _attach(self, name: str, address: str) -> None:
+        _ip("netns", "add", name)
+        _ip("link", "add", f"{name}p", "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("link", "set", f"{name}p", "master", BRIDGE, "up")
+        _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            _ip("-n", name, "link", "set", device, "up")
+        # The same everywhere, and always there; with bbr loopback SSH was seen to idle.
+        subprocess.run(("ip", "netns", "exec", name, "sysctl", "-q", "-w", "net.ipv4.tcp_congestion_control=reno"), capture_output=True)
+
+    def enter(self) -> None:
+        """This thread, and all that it starts, is the console on the switch from now on."""
+        with open("/run/netns/slconsole") as space:
+            assert ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET) == 0
+
+    def leave(self) -> None:
+        """This thread is where it was before."""
+        assert ctypes.CDLL(None, use_errno=True).setns(self._home, CLONE_NEWNET) == 0
+
+    def plug(self, name: str, plugged: bool) -> None:
+        """A server's cable in its socket, or out of it."""
+        subprocess.run(
+            ("nsenter", f"--net=/proc/self/fd/{self._home}", "ip", "link", "set", f"sl{name}p", "up" if plugged else "down"),
+            check=True, capture_output=True, pass_fds=(self._home,),
+        )  # fmt: skip
+
+    def shape(self, name: str, mbit: int) -> None:
+        """Limit one link (``console`` or a server's name) both ways; 0 for no limit."""
+        space = f"sl{name}"
+        for words in (("-n", space, "qdisc", "%s", "dev", "eth0", "root"), ("qdisc", "%s", "dev", f"{space}p", "root")):
+            tc = ("nsenter", f"--net=/proc/self/fd/{self._home}", "tc")
+            subprocess.run((*tc, *(w.replace("%s", "del") for w in words)), capture_output=True, pass_fds=(self._home,))
+            if mbit:
+                rate = ("tbf", "rate", f"{mbit}mbit", "burst", "128kb", "latency", "40ms")
+                subprocess.run((*tc, *(w.replace("%s", "add") for w in words), *rate), check=True, capture_output=True, pass_fds=(self._home,))
+
+    def clear(self) -> None:
+        """Remove all of it."""
+        for server in self.servers.values():
+            server.stop()
+            subprocess.run(("umount", "-l", str(server.home)), capture_output=True)
+        self.leave()
+        for name in ("slconsole", *(f"sls{n}" for n in range(1, 10))):
+            subprocess.run(("ip", "netns", "del", name), capture_output=True)
+            subprocess.run(("ip", "link", "del", f"{name}p"), capture_output=True)
+        subprocess.run(("ip", "link", "del", BRIDGE), capture_output=True)

@@ -1,0 +1,259 @@
+"""Inventories of real servers that are dead, cut off, slow, changed, without Python, behind bastions, or ask for a password.
+
+Run as root: ``.venv/bin/python tests/site/inventory_site_test.py``. The servers and the console's confinement are those of
+``site_test.py``. Prints one line a step and ends with ``N passed, N failed``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import testbed  # noqa: E402
+from site_test import Console, Failed, expect  # noqa: E402
+
+SERVERS = ("s1", "s2", "s3", "s4", "s5")
+BARE = "s5"
+NOTICED_S = 45
+"""A pulled cable is noticed within this: keepalives every 8 s, and what is sent is given up after 25 s."""
+
+
+def program(name: str, text: str, folder: Path) -> Path:
+    """A folder that holds one program, for ``testbed profile``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return folder
+
+
+def on(name: str, script: str) -> str:
+    """Run a script as root on a server, not over SSH."""
+    return testbed.testbed("sh", name, "sh", "-c", script)
+
+
+class InventorySiteTest:
+    """The steps, in order; each leaves the servers as the next one expects them."""
+
+    def __init__(self, folder: Path, hosts: list[dict]):
+        self.folder, self.console = folder, Console(folder)
+        self.hosts = {host["name"]: host for host in hosts}
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [self.known, self.healthy, self.no_python, self.sudo, self.bastions, self.dead, self.slow, self.cut, self.changed_key,
+                self.closed_bastion, self.differences, self.secrets]  # fmt: skip
+
+    def ask(self, *words: str, accept: tuple[int, ...] = (0,), sudo: bool = True) -> dict[str, dict[str, Any]]:
+        found = self.console("inventory", *words, *(self.console.on_server() if sudo else ()), accept=accept)
+        return {server["name"]: server for server in found["servers"]}
+
+    def fingerprint(self, name: str) -> str:
+        return on(name, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+
+    def add(self, entry: str, name: str, *more: str) -> None:
+        host = self.hosts[name]
+        self.console("server", "add", entry, f"ops@{host['host']}", "--identity", host["key"], "--sudo", "password",
+                     "--fingerprint", self.fingerprint(name), *more)  # fmt: skip
+
+    def known(self) -> None:
+        """Five servers are added, their keys compared on the servers themselves."""
+        for name in SERVERS:
+            self.add(name, name, "--group", "lab")
+        listed = self.console("server", "list", "--group", "lab", "--sort", "address", "--state", "never-asked")["servers"]
+        expect([s["name"] for s in listed] == list(SERVERS), f"the list is {listed}")
+
+    def healthy(self) -> None:
+        """All are read, with everything that needs root."""
+        found = self.ask()
+        for name in SERVERS:
+            expect(found[name]["reached"], f"{name}: {found[name]['error']}")
+            facts = found[name]["facts"]
+            expect(facts["os.release"]["value"]["os_id"] == "debian", f"{name}: {facts['os.release']}")
+            expect(facts["init.system"]["value"]["init"] == "systemd", f"{name}: {facts['init.system']}")
+            odd = {n: f["reason"] for n, f in facts.items() if f["state"] == "unreadable" and n != "kernel.log"}
+            expect(not odd, f"{name}: not read: {odd}")
+
+    def no_python(self) -> None:
+        """The server without Python says so, and lacks nothing else."""
+        facts = self.ask(BARE)[BARE]["facts"]
+        expect(facts["python.versions"]["state"] == "empty", f"{facts['python.versions']}")
+        expect(facts["tools.present"]["value"]["python3"] is None, "a python3 was found")
+        expect(self.ask("s1")["s1"]["facts"]["python.versions"]["value"], "no Python on s1")
+
+    def sudo(self) -> None:
+        """A wrong or missing sudo password costs what needs root, in words, and nothing else."""
+        right = self.ask("s1")["s1"]["facts"]["kernel.log"]
+        expect("sudo" not in (right["reason"] or ""), f"with the right password: {right}")
+        missing = self.ask("s1", sudo=False)["s1"]
+        expect("sudo" in missing["facts"]["kernel.log"]["reason"], f"without: {missing['facts']['kernel.log']}")
+        wrong = self.folder / "wrong.pw"
+        wrong.write_text("not-it\n")
+        refused = self.console("inventory", "s1", "--sudo-password-file", str(wrong))["servers"][0]
+        expect(refused["reached"] and "wrong" in refused["facts"]["kernel.log"]["reason"], f"{refused['facts']['kernel.log']}")
+        expect(refused["facts"]["os.kernel"]["state"] == "value", "the rest was lost with it")
+
+    def bastions(self) -> None:
+        """Through one bastion and through two, each key checked."""
+        self.add("behind-one", "s3", "--jump", "s1")
+        self.add("behind-two", "s3", "--jump", "s1", "--jump", "s2")
+        found = self.ask("behind-one", "behind-two")
+        for name, server in found.items():
+            expect(server["reached"] and server["facts"]["os.hostname"]["value"] == found["behind-one"]["facts"]["os.hostname"]["value"],
+                   f"{name}: {server['error']}")  # fmt: skip
+
+    def dead(self) -> None:
+        """A server that ended and one off the network are so in words; the others are read, and the run is done."""
+        testbed.testbed("crash", "s3")
+        testbed.testbed("cut", "s4")
+        began = time.monotonic()
+        found = self.ask(*SERVERS)
+        took = time.monotonic() - began
+        testbed.testbed("heal", "s4")
+        expect([n for n in SERVERS if not found[n]["reached"]] == ["s3", "s4"], f"{ {n: f['error'] for n, f in found.items()} }")
+        # The address of a container that ended may still answer, with a refusal.
+        for name, codes in (("s3", ("ssh.refused", "ssh.unreachable", "ssh.timeout")), ("s4", ("ssh.unreachable", "ssh.timeout"))):
+            error = found[name]["error"]
+            expect(error["code"] in codes and error["retryable"] and error["remedy"] and name in error["message"], f"{error}")
+        expect(took < 60, f"it took {took:.0f} s")
+        alone = self.console("inventory", "s3", accept=(3,))
+        expect(not alone["servers"][0]["reached"], "a dead server answered")
+        testbed.testbed("boot", "s3")
+        self.until_reached("s3")
+
+    def until_reached(self, name: str) -> None:
+        end = time.monotonic() + 60
+        while not self.ask(name, accept=(0, 3))[name]["reached"]:
+            expect(time.monotonic() < end, f"{name} did not come back")
+
+    def streamed(self, *names: str, on_first: Callable[[], None] | None = None) -> tuple[list[dict], dict[str, Any], float]:
+        """(results in the order of their arrival, the document, seconds after the first result)."""
+        # The document goes to a file: nobody reads a pipe while the progress is read.
+        out = self.folder / "document.json"
+        with out.open("w") as file:
+            process = subprocess.Popen(self.console.argv("--progress", "json", "inventory", *names, *self.console.on_server()),
+                                       stdout=file, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)  # fmt: skip
+        heard: list[dict] = []
+        first = 0.0
+        for line in process.stderr:
+            event = json.loads(line)
+            if event["event"] == "ServerResult":
+                heard.append(event)
+                if len(heard) == 1:
+                    first = time.monotonic()
+                    if on_first:
+                        on_first()
+        process.wait()
+        document = json.loads(out.read_text())
+        return heard, document, time.monotonic() - first
+
+    def slow(self) -> None:
+        """A thin link delays its own server only."""
+        # More than passes at once before the limit is felt, and less than is read of a command.
+        testbed.testbed("profile", "s2", str(program("nvidia-smi", "head -c 800000 /dev/zero | tr '\\000' x", self.folder / "much")))
+        testbed.testbed("shape", "s2", "2mbit")
+        try:
+            heard, document, later = self.streamed("s1", "s2", "s3")
+        finally:
+            testbed.testbed("shape", "s2", "off")
+            on("s2", "rm /usr/local/bin/nvidia-smi")
+        expect(later > 3, f"the link was not slow: {later:.1f} s")
+        expect([e["server"] for e in heard][-1] == "s2", f"the order was {[e['server'] for e in heard]}")
+        expect(all(s["reached"] for s in document["servers"]), "a server was not read")
+
+    def cut(self) -> None:
+        """A cable pulled in the middle is noticed in time; the server ends as lost, the others as read."""
+        testbed.testbed("profile", "s4", str(program("nvidia-smi", "sleep 25", self.folder / "hang")))
+        heard, document, later = self.streamed("s1", "s4", on_first=lambda: testbed.testbed("cut", "s4"))
+        testbed.testbed("heal", "s4")
+        by_name = {s["name"]: s for s in document["servers"]}
+        expect([e["server"] for e in heard] == ["s1", "s4"] and by_name["s1"]["reached"], f"{heard}")
+        expect(by_name["s4"]["error"]["code"] == "ssh.connection-lost" and by_name["s4"]["error"]["retryable"], f"{by_name['s4']['error']}")
+        expect(later < NOTICED_S, f"it was noticed after {later:.0f} s")
+        on("s4", "rm /usr/local/bin/nvidia-smi")
+        self.until_reached("s4")
+
+    def changed_key(self) -> None:
+        """A server with another host key is not spoken to, nor anything behind it, until its key is compared anew."""
+        old = self.fingerprint("s1")
+        on("s1", "rm /etc/ssh/ssh_host_*; ssh-keygen -A >/dev/null; systemctl restart ssh")
+        new = self.fingerprint("s1")
+        found = self.ask("s1", "s2", "behind-one")
+        for name in ("s1", "behind-one"):
+            error = found[name]["error"]
+            expect(error and error["code"] == "ssh.host-key-changed", f"{name}: {error}")
+            expect(old in error["message"] and new in error["message"] and "s1" in error["message"], f"{name}: {error['message']}")
+        expect(found["s2"]["reached"], "another server was stopped with it")
+        shown = self.console("server", "trust", "s1")
+        expect(shown["changed"] and shown["fingerprint"] == new, f"{shown}")
+        self.console("server", "trust", "s1", old, accept=(1,))
+        self.console("server", "trust", "s1", new)
+        expect(all(s["reached"] for s in self.ask("s1", "behind-one").values()), "not reached with the new key")
+
+    def closed_bastion(self) -> None:
+        """A bastion that forbids forwarding is named as what is in the way."""
+        on("s1", "echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/00-closed.conf; systemctl restart ssh")
+        error = self.ask("s1", "behind-one")["behind-one"]["error"]
+        expect(error["code"] == "ssh.forward-refused" and "s1" in error["message"], f"{error}")
+        on("s1", "rm /etc/ssh/sshd_config.d/00-closed.conf; systemctl restart ssh")
+
+    def differences(self) -> None:
+        """What changed on a server since the last time is told, kept and in the log; what cannot change is not asked again."""
+        self.ask("s2")
+        testbed.testbed("profile", "s2", str(program("podman", "echo podman version 5.0.3", self.folder / "podman")))
+        server = self.ask("s2")["s2"]
+        expect([(d["kind"], d["subject"]) for d in server["differences"]] == [("fact-changed", "containers.engines")],
+               f"{server['differences']}")  # fmt: skip
+        expect("asked_at" in server["facts"]["cpu.info"]["evidence"], "the processors were asked about again")
+        shown = self.console("server", "show", "s2")
+        expect(shown["inventory"]["differences"] == server["differences"], "server show does not tell the change")
+        noted = self.console("audit", "list")
+        expect("node.inventory-changed" in json.dumps(noted), "the change is not in the log")
+        expect("asked_at" not in json.dumps(self.ask("s2", "--full")["s2"]["facts"]), "--full did not ask everything")
+
+    def secrets(self) -> None:
+        """No password is anywhere in the workspace."""
+        found = subprocess.run(["grep", "-rlE", "ops-pw|not-it", str(self.folder / "workspace")], capture_output=True, text=True).stdout
+        expect(not found, f"a password was written to: {found}")
+
+
+def main() -> int:
+    if os.geteuid():
+        print("inventory-site-test: needs root, for the network namespaces of the testbed")
+        return 2
+    if not testbed.TESTBED.exists():
+        print(f"inventory-site-test: no testbed at {testbed.TESTBED}")
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="sealift-site-"))
+    passed = failed = 0
+    try:
+        test = InventorySiteTest(folder, testbed.up(len(SERVERS), 1, "600M"))
+        testbed.console_namespace_up()
+        for step in test.steps():
+            began = time.monotonic()
+            try:
+                step()
+            except Failed as problem:
+                failed += 1
+                print(f"FAILED {step.__name__}: {problem}", flush=True)
+                break  # each step leaves the servers as the next one expects them
+            passed += 1
+            print(f"passed {step.__name__:<14} {time.monotonic() - began:6.1f} s  {step.__doc__}", flush=True)
+    finally:
+        testbed.console_namespace_down()
+        testbed.testbed("down")
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
