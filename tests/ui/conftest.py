@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 
@@ -15,6 +16,25 @@ def qapp_cls():
     from PySide6.QtWidgets import QApplication
 
     return QApplication
+
+
+FULL_EVERY = 25
+"""Tests between two full collections."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rubbish_in_the_window_thread():
+    """As in the program (ui/rubbish.py): a collection in a worker's thread would destroy Qt objects there."""
+    gc.disable()
+    yield iter(range(1, 1_000_000))
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def rubbish_between_tests(rubbish_in_the_window_thread):
+    """What a test left behind is gone before the next one."""
+    yield
+    gc.collect(1 if next(rubbish_in_the_window_thread) % FULL_EVERY else 2)
 
 
 @pytest.fixture(autouse=True)

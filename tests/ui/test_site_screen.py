@@ -230,12 +230,40 @@ def test_nothing_is_cut_off_in_any_state(qtbot, window, theme_name, lang, width,
     assert not faults, "\n".join(faults)
 
 
+def test_no_rubbish_is_collected_in_the_thread_of_a_job(qtbot, window):
+    """Qt objects in a ring that nobody holds are destroyed in the window's thread, or the program may end there."""
+    import gc
+    import threading
+
+    from PySide6.QtCore import QObject
+
+    from ui.rubbish import YOUNG_OBJECTS
+
+    gone_in: list[int] = []
+
+    class Ring(QObject):
+        def __del__(self):
+            gone_in.append(threading.get_ident())
+
+    for _number in range(20):
+        one, other = Ring(), Ring()
+        one.other, other.other = other, one
+    del one, other
+    kept: list[list] = []
+    worker = threading.Thread(target=lambda: kept.extend([number] for number in range(10 * max(gc.get_threshold()[0], YOUNG_OBJECTS))))
+    worker.start()
+    worker.join()
+    qtbot.waitUntil(lambda: len(gone_in) == 40, timeout=10_000)
+    assert set(gone_in) == {threading.get_ident()}
+
+
 def test_rubbish_is_left_alone_while_something_is_going_on(qtbot, window, monkeypatch):
-    from ui.rubbish import NEVER, Rubbish
+    from ui.rubbish import Rubbish
 
     bridge = window.desk.bridge
-    assert gc.get_threshold()[2] == NEVER, "the open window has it in its own hands"
+    gc.enable()
     mine, collected, running = Rubbish(bridge), [], [object()]
+    assert not gc.isenabled(), "the open window has it in its own hands"
     monkeypatch.setattr(bridge.board, "running", lambda: running)
     monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, 50))
@@ -244,4 +272,6 @@ def test_rubbish_is_left_alone_while_something_is_going_on(qtbot, window, monkey
     assert [mine.look() for _look in range(2)] == [False, True] and len(collected) == 1
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, 1))
     assert not any(mine.look() for _look in range(60)), "with little to find nothing is halted"
-    mine._timer.stop()
+    mine.stop()
+    assert gc.isenabled()
+    gc.disable()
