@@ -159,8 +159,9 @@ def _sensors(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
         page.fail(row.index, "the readings do not fit the header")
     by_label = dict(zip(labels, tokens, strict=True))
     power = next((value for label, value in by_label.items() if label.startswith("Pwr")), None)
-    return {"temperature_c": _reading(page, row, by_label["Temp"], "C"),
-            "power_w": None if power is None else _reading(page, row, _usage(power), "W")}
+    if power is None or "Temp" not in by_label:
+        page.fail(row.index, "the header names no temperature or no power")
+    return {"temperature_c": _reading(page, row, by_label["Temp"], "C"), "power_w": _reading(page, row, _usage(power), "W")}
 
 
 def _usage(power: str) -> str:

@@ -23,7 +23,7 @@ NONE_WORDS = frozenset({
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]?[0-~]?"
                       r"|\x9b[0-?]*[ -/]*[@-~]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,12})?")
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
 
 
 def clean(raw: bytes | str, tool: str = "the tool") -> str:

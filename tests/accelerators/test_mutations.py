@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.errors import InputError
@@ -41,6 +41,9 @@ def _nvidia(devices: list[dict], pad: list[int], extra: bool) -> str:
     return "\n".join([*lines, "", ""])
 
 
+ONE = {"name": "NVIDIA 00", "temp": 0, "power": 0, "used": 0, "total": 1, "mode": "On"}
+
+
 @settings(max_examples=120, deadline=None)
 @given(devices=st.lists(READINGS, min_size=1, max_size=9), pad=st.lists(st.integers(0, 30), min_size=3, max_size=3),
        extra=st.booleans())
@@ -55,6 +58,8 @@ def test_nvidia_table(devices: list[dict], pad: list[int], extra: bool) -> None:
 
 
 @settings(max_examples=80, deadline=None)
+@example(devices=[ONE], at=_nvidia([ONE], [0, 0, 0], False).index("Pwr") + 1, what="+")  # a column lost its name
+@example(devices=[ONE | {"temp": 55}], at=_nvidia([ONE | {"temp": 55}], [0, 0, 0], False).index("55C"), what="+")
 @given(devices=st.lists(READINGS, min_size=1, max_size=3), at=st.integers(0, 5000), what=st.sampled_from("|+ 5x"))
 def test_nvidia_table_with_a_character_changed(devices: list[dict], at: int, what: str) -> None:
     """A digit put over another is another true reading; anything else is the same values or an error."""
