@@ -2,7 +2,7 @@
 SEALIFT := .venv/bin/sealift
 PY := .venv/bin/python
 
-.PHONY: run test demo lint bench installers site-test setup self-test clean
+.PHONY: run test search demo lint bench installers site-test setup self-test clean
 
 run: setup
 	@if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
@@ -17,6 +17,9 @@ setup:
 
 test: setup
 	QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m "not reference and not benchmark"
+
+search: setup
+	SEALIFT_EXAMPLES=search QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m "hypothesis and not reference and not benchmark"
 
 demo: setup
 	@$(SEALIFT) demo

@@ -1,11 +1,21 @@
-"""Fixtures that every part may use."""
+"""Fixtures that every part may use, and how property tests choose their examples.
+
+By default the same examples each time, so that a change is judged by what it changed; ``make search`` looks for new ones at
+random, and what it finds is written down as an ``@example``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("SEALIFT_EXAMPLES", "repeatable"))
 
 
 @pytest.fixture

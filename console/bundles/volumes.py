@@ -27,7 +27,7 @@ Parity = Literal["volume"] | int | None
 USABLE = 0.98
 """Part of a drive's free bytes that is planned for; the file system takes the rest."""
 VOLUME_FOLDER = "vol-"
-SHARES = (1.0, 0.97, 0.92, 0.85)
+ROOMIER = (0.97, 0.92, 0.85)
 CLUSTER_BYTES = 4096
 """What the drives' file systems store in; 4 KiB is the usual one."""
 FEWEST, MOST = 2, parity.MAX_GROUP
@@ -99,9 +99,11 @@ def plan(objects: Mapping[str, int], fixed_bytes: int, out: Sequence[Path], volu
     """
     # Repair data takes a little more than the fullest volume, and a few bytes of it would ask for one more drive: data that
     # leaves a little room on each may need fewer drives in all.
-    shares = SHARES if wanted == "volume" and len(out) == 1 else SHARES[:1]
-    return min((_plan(objects, fixed_bytes, out, volume_size, wanted, share, swap=swap) for share in shares),
-               key=lambda found: len(found.volumes))
+    found = [_plan(objects, fixed_bytes, out, volume_size, wanted, 1.0, swap=swap)]
+    for share in ROOMIER if wanted == "volume" and len(out) == 1 else ():
+        with contextlib.suppress(InputError):  # the largest object may fit only into the whole room
+            found.append(_plan(objects, fixed_bytes, out, volume_size, wanted, share, swap=swap))
+    return min(found, key=lambda one: len(one.volumes))
 
 
 def _plan(objects: Mapping[str, int], fixed_bytes: int, out: Sequence[Path], volume_size: int | None, wanted: Parity, share: float, *,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bundle_samples import content, weights
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from console.bundles import layout, manifest, parity, volumes
@@ -234,6 +234,7 @@ def test_the_cost_is_told_before(made, tmp_path):
 
 
 @given(st.lists(st.integers(1, 50_000), min_size=1, max_size=60), st.integers(60_000, 200_000), st.sampled_from([None, "volume", 3]))
+@example([45_057], 60_000, "volume")  # fits into the whole volume, and not into the part of it that is tried first
 def test_each_object_lies_on_one_volume_and_none_is_too_full(sizes, volume_size, wanted):
     listed = {f"d{n}": size for n, size in enumerate(sizes)}
     plan = volumes.plan(listed, 1000, [Path("out")], volume_size, wanted)
