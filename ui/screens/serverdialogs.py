@@ -10,7 +10,6 @@ from typing import Any
 from PySide6.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLineEdit, QSpinBox, QWidget
 
 from console.errors import SealiftError
-from console.i18n import N_
 from console.secrets import Secret
 from console.servers.importing import parse_csv, parse_ssh_config, read_text
 from console.servers.keys import parse_known_hosts
@@ -18,13 +17,10 @@ from console.servers.record import ServerRecord
 from ui import theme
 from ui.desk import Desk
 from ui.screens.siteimport import ImportServersDialog, KnownHostsDialog
+from ui.screens.wording import AUTHS, SUDOS
 from ui.widgets.basic import Banner, button, clear, column, field, label, row
 from ui.widgets.dialogs import Dialog, FingerprintDialog, error_parts
 from ui.widgets.serverchain import HopChain
-
-AUTHS = (("agent", N_("Key from the agent")), ("key", N_("Key file")), ("password", N_("Password")))
-SUDOS = (("none", N_("None needed")), ("nopasswd", N_("sudo without a password")),
-         ("password", N_("sudo with a password")))
 
 
 def combo(choices: tuple[tuple[str, str], ...], say: Any, current: str | None = None) -> QComboBox:

@@ -14,6 +14,7 @@ from ui import theme
 from ui.models.rows import Column
 from ui.models.servers import HEALTH, DeviceKey, ServerView, change_tone, device_lines, filled, key_of
 from ui.screens import wording
+from ui.screens.wording import AUTHS, SUDOS
 from ui.widgets.basic import Badge, Banner, Card, ElidedLabel, Page, button, clear, column, holder, icon_button, label, row
 from ui.widgets.serverevidence import SourcePane
 from ui.widgets.table import Table
@@ -87,7 +88,7 @@ class Details(Card):
             t("Devices"), key=key_of)
         self._devices.chosen.connect(self._device_chosen)
         self._device_source = SourcePane(t, t("Devices"))
-        self._no_devices = label(t("No devices of this server are known."), "muted", wrap=True)
+        self._no_devices = label("", "muted", wrap=True)
         self._devices_half = _halves(self._devices, self._device_source)
         return holder(_filling(self._no_devices, self._devices_half))
 
@@ -108,7 +109,9 @@ class Details(Card):
         self._find_fact.textChanged.connect(self._facts.filter.look_for)
         self._evidence = SourcePane(t, t("Facts"))
         upper = column(self._find_fact, self._facts, gap=theme.S)
-        return _halves(holder(upper), self._evidence)
+        self._no_facts = label("", "muted", wrap=True)
+        self._facts_half = _halves(holder(upper), self._evidence)
+        return holder(_filling(self._no_facts, self._facts_half))
 
     def _changes_tab(self) -> QWidget:
         t = self.t
@@ -167,6 +170,7 @@ class Details(Card):
             tool.setVisible(trusted)
 
     def _fill_devices(self, view: ServerView) -> None:
+        self._no_devices.setText(self._nothing_known(view) or self.t("No accelerators were found in this server."))
         self._no_devices.setVisible(not view.devices)
         self._devices_half.setVisible(bool(view.devices))
         self._devices.show_records(view.devices, select_first=True)
@@ -174,7 +178,19 @@ class Details(Card):
             self._devices.select_key(self._device)
         self._device_chosen(self._devices.current())
 
+    def _nothing_known(self, view: ServerView) -> str:
+        """That there is no inventory yet, and the next step; empty when there is one."""
+        t = self.t
+        if view.known is not None:
+            return ""
+        step = t("Confirm its host key first.") if view.state == "untrusted" else t("Ask the server what it is and what is in it.")
+        return t("There is no inventory of this server yet.") + "\n" + step
+
     def _fill_facts(self, view: ServerView) -> None:
+        missing = self._nothing_known(view)
+        self._no_facts.setText(missing)
+        self._no_facts.setVisible(bool(missing))
+        self._facts_half.setVisible(not missing)
         self._facts.show_records(list(view.known.facts.values()) if view.known else [], select_first=True)
         self._fact_chosen(self._facts.current())
 
@@ -184,7 +200,7 @@ class Details(Card):
         self._changes.setVisible(bool(view.changes))
         self._change_words_whole.setText(self._change_words(view.changes[0]) if view.changes else "")
         if view.known is None:
-            self._since.setText(t("There is no inventory of this server yet."))
+            self._since.setText(self._nothing_known(view))
             return
         now = wording.when(view.known.taken_at)
         self._since.setText(t("The inventory of {now}.", now=now))
@@ -232,8 +248,8 @@ class Details(Card):
                 "{used} of {total}", used=units.size(view.memory_used_bytes), total=units.size(view.memory_bytes))
             found = {t("Devices"): view.summary, t("Joined by"): topology_words(view.topology, t), t("Memory"): memory}
         return found | {
-            t("Address"): f"{record.address}:{record.port}", t("Login"): f"{record.user} ({record.auth})",
-            t("Administrator rights"): record.sudo,
+            t("Address"): f"{record.address}:{record.port}", t("Login"): f"{record.user} ({t(dict(AUTHS)[record.auth])})",
+            t("Administrator rights"): t(dict(SUDOS)[record.sudo]),
             t("Way to it"): " → ".join((t("this desktop"), *record.jump, record.name)) if record.jump else t("directly"),
             t("Group"): record.group or "–", t("Labels"): ", ".join(record.labels) or "–", t("Model folder"): record.store,
             t("Host key"): ", ".join(wording.host_key(key) for key in record.host_keys) or t("not confirmed"),

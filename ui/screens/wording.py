@@ -88,26 +88,38 @@ REQUESTS = {"deploy": N_("Approve a deployment"), "import": N_("Approve an impor
             "trust-root": N_("Install a trust root"), "host-key": N_("Confirm a host key"), "account-role": N_("Change roles")}
 """What a second person is asked for."""
 
+AUTHS = (("agent", N_("Key from the agent")), ("key", N_("Key file")), ("password", N_("Password")))
+SUDOS = (("none", N_("None needed")), ("nopasswd", N_("sudo without a password")),
+         ("password", N_("sudo with a password")))
+"""Ways to log in to a server, and to become its administrator."""
+
 EVENTS = {
     "account.add": N_("Account added"), "account.disable": N_("Account disabled"), "account.passwd": N_("Password changed"),
     "approval.request": N_("Approval asked for"), "approval.grant": N_("Approval given"),
     "approval.deny": N_("Approval denied"), "approval.use": N_("Approval used"), "approval.expire": N_("Approval expired"),
     "audit.open": N_("Log opened"), "audit.close": N_("Log closed"), "audit.export": N_("Record exported"),
-    "auth.login": N_("Logged in"), "auth.fail": N_("Log-in failed"), "auth.lock": N_("Account locked"),
+    "audit.copy": N_("Head copied to servers"), "audit.checkpoint": N_("Head signed"), "audit.verify": N_("Log verified"),
+    "audit.fail": N_("Log found damaged"),
+    "auth.login": N_("Logged in"), "auth.logout": N_("Logged out"), "auth.fail": N_("Log-in failed"),
+    "auth.lock": N_("Locked"), "auth.unlock": N_("Unlocked"),
     "auth.refused": N_("Right refused"), "bundle.import": N_("Bundle brought in"), "bundle.refuse": N_("Bundle refused"),
     "bundle.remove": N_("Release removed"), "catalog.import": N_("Catalog brought in"), "clock.back": N_("Clock went back"),
+    "clock.step": N_("Clock was set"),
     "config.change": N_("Setting changed"), "deploy.plan": N_("Plan made"), "deploy.start": N_("Deployment begun"),
     "deploy.step": N_("Deployment step"), "deploy.end": N_("Deployment ended"), "node.add": N_("Server added"),
     "node.remove": N_("Server removed"), "node.hostkey": N_("Host key decided"),
     "node.inventory-changed": N_("Server found changed"), "push.start": N_("Push begun"), "push.end": N_("Push ended"),
-    "push.verify": N_("Files verified"), "readiness.run": N_("Readiness checked"), "site.init": N_("Site set up"),
-    "smoke.run": N_("Smoke test"), "trust.key": N_("Trusted key changed"), "trust.root": N_("Trust root changed"),
+    "push.verify": N_("Files verified"), "readiness.run": N_("Readiness checked"), "role.change": N_("Roles changed"),
+    "site.init": N_("Site set up"), "smoke.service": N_("Service smoke test"), "smoke.device": N_("Device smoke test"),
+    "storage.warn": N_("Room for the log is short"), "storage.full": N_("No room for the log"),
+    "trust.key": N_("Trusted key changed"), "trust.root": N_("Trust root changed"),
     "trust.override": N_("Rule let pass once")}
-"""Events of the audit log in words; one that is not here speaks for itself."""
+"""Events of the audit log in words."""
 
 OBJECTS = {"release": N_("release"), "bundle": N_("bundle"), "plan": N_("plan"), "server": N_("server"), "key": N_("key"),
            "root": N_("trust root"), "role": N_("role"), "account": N_("account"), "folder": N_("folder"),
-           "deployment": N_("deployment"), "site": N_("site"), "setting": N_("setting")}
+           "deployment": N_("deployment"), "site": N_("site"), "setting": N_("setting"), "head": N_("head"),
+           "log": N_("log"), "user": N_("user"), "servers": N_("servers"), "catalog": N_("catalog")} | REQUESTS
 """Kinds of object in the audit log."""
 
 
