@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -29,14 +30,25 @@ def options_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, rest
 
 
+def is_a_command(line: str) -> None:
+    """Raises AssertionError unless the program knows the command of ``line`` and every option in it."""
+    parser, rest = options_of([word.rstrip(",") for word in shlex.split(line.split(" #")[0])[1:]])
+    known = {name for action in parser._actions for name in action.option_strings}
+    assert {word for word in rest if word.startswith("--")} <= known, line
+
+
 @pytest.mark.parametrize(("lang", "page"), WRITTEN, ids=lambda v: v if isinstance(v, str) else v.id)
 def test_every_command_of_a_page_exists(lang: str, page: manual.Page):
     for quoted in QUOTED.finditer(page.text):
-        line = (quoted[1] or quoted[2]).split(" #")[0]
-        words = shlex.split(line)[1:]
-        parser, rest = options_of([w.rstrip(",") for w in words])
-        known = {name for action in parser._actions for name in action.option_strings}
-        assert {w for w in rest if w.startswith("--")} <= known, line
+        is_a_command(quoted[1] or quoted[2])
+
+
+def test_every_command_of_the_readme_exists():
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^(sealift .+)$|`(sealift [^`]+)`", readme, re.MULTILINE)
+    assert len(commands) > 15
+    for line, quoted in commands:
+        is_a_command(line or quoted)
 
 
 @pytest.mark.parametrize(("lang", "page"), WRITTEN, ids=lambda v: v if isinstance(v, str) else v.id)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from console.checks.check import Site, Verdict, check
-from console.checks.disk_space import mount_of
+from console.checks.disk_space import mount_of, not_listed
 from console.i18n import N_
 
 FEW = 10_000
@@ -21,12 +21,7 @@ FEW = 10_000
 def disk_inodes(facts: Mapping[str, Any], site: Site) -> Verdict:
     mount = mount_of(site.plan.store, facts["disk.inodes"])
     if mount is None:
-        return Verdict(
-            "unknown",
-            N_("The file system of {store} is not in the server's list."),
-            {"store": site.plan.store},
-            N_("Set the server's store to a folder on a data disk."),
-        )
+        return not_listed(site.plan.store)
     told = {"mount": mount["mount"], "free": mount["inodes_free"]}
     if not mount["inodes"]:
         return Verdict("pass", N_("{mount} makes inodes as they are needed."), told)

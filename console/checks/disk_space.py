@@ -21,6 +21,12 @@ def mount_of(path: str, mounts: Sequence[Mapping[str, Any]], home: str = "/home"
     return max(fitting, key=lambda m: len(m["mount"]), default=None)
 
 
+def not_listed(store: str) -> Verdict:
+    """The verdict where no listed file system holds the server's store."""
+    return Verdict("unknown", N_("The file system of {store} is not in the server's list."), {"store": store},
+                   N_("Set the server's store to a folder on a data disk."))  # fmt: skip
+
+
 @check(
     "disk.space",
     title=N_("Room for the weights"),
@@ -30,12 +36,7 @@ def mount_of(path: str, mounts: Sequence[Mapping[str, Any]], home: str = "/home"
 def disk_space(facts: Mapping[str, Any], site: Site) -> Verdict:
     mount = mount_of(site.plan.store, facts["disk.free"])
     if mount is None:
-        return Verdict(
-            "unknown",
-            N_("The file system of {store} is not in the server's list."),
-            {"store": site.plan.store},
-            N_("Set the server's store to a folder on a data disk."),
-        )
+        return not_listed(site.plan.store)
     told = {"free": units.size(mount["free_bytes"]), "mount": mount["mount"]}
     need = site.plan.weights_bytes
     if need is None:

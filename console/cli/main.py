@@ -138,7 +138,8 @@ class App:
     def out(self, data: dict[str, Any], text: str | Callable[[], str]) -> None:
         """Print the result: one JSON document with --json, else the text."""
         if self.json:
-            print(json.dumps(data, ensure_ascii=False, indent=2, default=str), flush=True)
+            # Indented for people only: indenting takes the slow encoder, seconds for a large fleet.
+            print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str), flush=True)
         else:
             shown = text() if callable(text) else text
             if shown:

@@ -7,11 +7,8 @@ Run as root: ``.venv/bin/python tests/site/inventory_site_test.py``. The servers
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import testbed  # noqa: E402
-from site_test import Console, Failed, expect  # noqa: E402
+from site_test import Console, expect  # noqa: E402
 
 SERVERS = ("s1", "s2", "s3", "s4", "s5")
 BARE = "s5"
@@ -224,36 +221,5 @@ class InventorySiteTest:
         expect(not found, f"a password was written to: {found}")
 
 
-def main() -> int:
-    if os.geteuid():
-        print("inventory-site-test: needs root, for the network namespaces of the testbed")
-        return 2
-    if not testbed.TESTBED.exists():
-        print(f"inventory-site-test: no testbed at {testbed.TESTBED}")
-        return 2
-    folder = Path(tempfile.mkdtemp(prefix="sealift-site-"))
-    passed = failed = 0
-    try:
-        test = InventorySiteTest(folder, testbed.up(len(SERVERS), 1, "600M"))
-        testbed.console_namespace_up()
-        for step in test.steps():
-            began = time.monotonic()
-            try:
-                step()
-            except Failed as problem:
-                failed += 1
-                print(f"FAILED {step.__name__}: {problem}", flush=True)
-                break  # each step leaves the servers as the next one expects them
-            passed += 1
-            print(f"passed {step.__name__:<14} {time.monotonic() - began:6.1f} s  {step.__doc__}", flush=True)
-    finally:
-        testbed.console_namespace_down()
-        testbed.testbed("down")
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(testbed.run("inventory-site-test", InventorySiteTest, hosts=len(SERVERS), bare=1, disk="600M"))

@@ -11,12 +11,10 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import testbed  # noqa: E402
+from testbed import Failed  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SEALIFT = ROOT / ".venv" / "bin" / "sealift"
@@ -31,10 +30,6 @@ SERVERS = ("s1", "s2", "s3")
 WITH_PYTHON, BARE = ("s1", "s2"), "s3"
 BIG_BYTES = 256 << 20
 """Large enough that a push over the shaped link takes some 10 s, so that there is a middle to break it in."""
-
-
-class Failed(Exception):
-    """An expectation of a step was not met."""
 
 
 def expect(condition: object, what: str) -> None:
@@ -251,36 +246,5 @@ class SiteTest:
         expect(not secrets, f"the sudo password was written to: {secrets}")
 
 
-def main() -> int:
-    if os.geteuid():
-        print("site-test: needs root, for the network namespaces of the testbed")
-        return 2
-    if not testbed.TESTBED.exists():
-        print(f"site-test: no testbed at {testbed.TESTBED}")
-        return 2
-    folder = Path(tempfile.mkdtemp(prefix="sealift-site-"))
-    passed = failed = 0
-    try:
-        test = SiteTest(folder, testbed.up(3, 1, "2G"))
-        testbed.console_namespace_up()
-        for step in test.steps():
-            began = time.monotonic()
-            try:
-                step()
-            except Failed as problem:
-                failed += 1
-                print(f"FAILED {step.__name__}: {problem}", flush=True)
-                break  # each step builds on the ones before it
-            passed += 1
-            print(f"passed {step.__name__:<14} {time.monotonic() - began:6.1f} s  {step.__doc__}", flush=True)
-    finally:
-        testbed.console_namespace_down()
-        testbed.testbed("down")
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(testbed.run("site-test", SiteTest, hosts=3, bare=1, disk="2G"))

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 TESTBED = Path(__file__).resolve().parents[3] / "shared" / "testbed" / "testbed"
 NAMESPACE, LINK, ADDRESS = "sealift-console", "slcons", "10.213.0.2/24"
+
+
+class Failed(Exception):
+    """An expectation of a step was not met."""
 
 
 def testbed(*words: str) -> str:
@@ -44,3 +54,40 @@ def console_namespace_down() -> None:
 def in_namespace(argv: list[str]) -> list[str]:
     """``argv`` as run by a console that is confined to the servers' network."""
     return ["ip", "netns", "exec", NAMESPACE, *argv]
+
+
+def run(name: str, make: Callable[[Path, list[dict]], Any], *, hosts: int, bare: int, disk: str) -> int:
+    """Run the steps of a site test on servers started for it, a line each; its exit code.
+
+    Args:
+        make: the test, made of a scratch folder and the servers; its ``steps()`` gives the steps in order. One that raises
+            Failed ends the test: each builds on the ones before it. The scratch folder stays then.
+    """
+    if os.geteuid():
+        print(f"{name}: needs root, for the network namespaces of the testbed")
+        return 2
+    if not TESTBED.exists():
+        print(f"{name}: no testbed at {TESTBED}")
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="sealift-site-"))
+    passed = failed = 0
+    try:
+        test = make(folder, up(hosts, bare, disk))
+        console_namespace_up()
+        for step in test.steps():
+            began = time.monotonic()
+            try:
+                step()
+            except Failed as problem:
+                failed += 1
+                print(f"FAILED {step.__name__}: {problem}", flush=True)
+                break
+            passed += 1
+            print(f"passed {step.__name__:<14} {time.monotonic() - began:6.1f} s  {step.__doc__}", flush=True)
+    finally:
+        console_namespace_down()
+        testbed("down")
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0

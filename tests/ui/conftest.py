@@ -37,6 +37,21 @@ def rubbish_between_tests(rubbish_in_the_window_thread):
     gc.collect(1 if next(rubbish_in_the_window_thread) % FULL_EVERY else 2)
 
 
+@pytest.fixture
+def window(qtbot, qapp, tmp_path):
+    """The window over a new workspace, in English."""
+    from console.engine import Engine
+    from tests.ui.test_screens import opened, settled
+
+    with Engine.open(tmp_path / "workspace") as engine:
+        application = opened(qapp, engine)
+        try:
+            settled(qtbot, application.window)
+            yield application.window
+        finally:
+            application.close()
+
+
 @pytest.fixture(autouse=True)
 def no_threads_left():
     """Every thread named sealift-… that a test started has ended when it ends."""

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 
-from console.engine import Engine
 from console.secrets import Secret
-from tests.ui.test_screens import opened, settled
+from tests.ui.test_screens import settled
 
 PASSWORD = "a long enough password 1"
-
-
-@pytest.fixture
-def window(qtbot, qapp, tmp_path):
-    with Engine.open(tmp_path / "workspace") as engine:
-        application = opened(qapp, engine)
-        try:
-            settled(qtbot, application.window)
-            yield application.window
-        finally:
-            application.close()
 
 
 def says(root: QWidget, text: str) -> bool:

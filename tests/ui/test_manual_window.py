@@ -2,21 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from console.engine import Engine
-from ui.app import Application
-from ui.preferences import Preferences
-
-
-@pytest.fixture
-def window(qtbot, qapp, tmp_path):
-    with Engine.open(tmp_path / "workspace") as engine:
-        made = Application(qapp, engine, Preferences(engine.settings), "en")
-        made.window.show()
-        yield made.window
-        made.close()
-
 
 def opened(qtbot, window):
     window.open_manual()

@@ -7,24 +7,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
-from console.engine import Engine
 from console.secrets import Secret
 from console.site import session as sessions
-from tests.ui.test_screens import opened, settled
+from tests.ui.test_screens import settled
 from ui.screens.signin import SignInDialog
 
 PASSWORD = "seven grey herons wade"
-
-
-@pytest.fixture
-def window(qtbot, qapp, tmp_path):
-    with Engine.open(tmp_path / "workspace") as engine:
-        application = opened(qapp, engine)
-        try:
-            settled(qtbot, application.window)
-            yield application.window
-        finally:
-            application.close()
 
 
 @pytest.fixture
