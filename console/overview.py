@@ -9,6 +9,9 @@ from console.i18n import N_
 
 State = Literal["done", "attention", "open"]
 
+NAMED = 6
+"""Servers that a line names one by one; more are counted."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -48,7 +51,7 @@ def _site(engine: Any) -> Stage:
 def _library(engine: Any) -> Stage:
     releases = engine.library.list()
     if releases:
-        return Stage("library", "done", N_("{count} release(s) in the library; the newest is {title}."),
+        return Stage("library", "done", N_("Releases in the library: {count}; the newest is {title}."),
                      {"count": len(releases), "title": releases[0].title})
     if not engine.trust.list():
         return Stage("library", "open", N_("No signing key is trusted yet, so no bundle can be brought in."),
@@ -93,9 +96,10 @@ def _deploy(engine: Any) -> Stage:
         return Stage("deploy", "attention", N_("A deployment was cut off."), need="go-on")
     serving = {server["name"] for one in engine.deployments.list() for server in one["servers"]
                if server["state"] == "serving"}
+    if len(serving) > NAMED:
+        return Stage("deploy", "done", N_("A model is in service on {count} servers."), {"count": len(serving)})
     if serving:
-        return Stage("deploy", "done", N_("A model is in service on {count} server(s): {servers}."),
-                     {"count": len(serving), "servers": ", ".join(sorted(serving))})
+        return Stage("deploy", "done", N_("A model is in service on {servers}."), {"servers": ", ".join(sorted(serving))})
     waiting = [plan for plan in engine.deployments.plans() if plan["state"] != "applied"]
     if waiting:
         return Stage("deploy", "attention", N_("The plan {plan} waits to be approved or applied."),

@@ -428,7 +428,7 @@ class MainWindow(QMainWindow):
         if running and not getattr(self, "_sure", False):
             event.ignore()
             AskDialog(self, self.t, self.t("Close while jobs are running?"),
-                      self.t("{count} job(s) will be stopped at a safe point. Sealift says at the next start how "
+                      self.t("Jobs that will be stopped at a safe point: {count}. Sealift says at the next start how "
                              "to go on.",
                              count=len(running)), self.t("&Stop them and close"), self._close_anyway,
                       danger=True).open()

@@ -313,7 +313,7 @@ def test_a_release_is_hashed_again_and_damage_is_named(qtbot, stocked):
     file.chmod(0o600)
     file.write_bytes(b"x" * release.files[0].size)
     qtbot.mouseClick(pressed(stocked, "recheck"), Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: says(stocked, "missing or damaged"), timeout=20_000)
+    qtbot.waitUntil(lambda: says(stocked, "Missing or damaged files"), timeout=20_000)
 
 
 def test_the_receipt_is_saved(qtbot, stocked, tmp_path):

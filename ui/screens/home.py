@@ -84,7 +84,7 @@ class HomeScreen(Screen):
         if data["interrupted"]:
             look = button(t("&Look"), self._to_interrupted)
             self._news.addWidget(Banner("warn",
-                                        t("{count} job(s) were cut off at the last start.",
+                                        t("Jobs that were cut off when Sealift last ran: {count}",
                                           count=len(data["interrupted"])),
                                         t("Nothing is half-switched. Each of them says how to go on."), look))
         if data["new"]:

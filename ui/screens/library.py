@@ -384,7 +384,7 @@ class LibraryScreen(Screen):
     def _built(self, built: Any, out: Path) -> None:
         t = self.t
         self.memory.pop("draft", None)
-        said = t("{files} files, {size}, on {volumes} volume(s). Remove the drive safely before it is pulled.",
+        said = t("Files: {files}, {size}; volumes: {volumes}. Remove the drive safely before it is pulled.",
                  files=f"{built.files:,}", size=units.size(built.bytes), volumes=len(built.folders))
         self._tell(Banner("ok", t("The bundle is written and was read back."), "\n".join([said, *built.warnings])))
         self.look_in(str(out))

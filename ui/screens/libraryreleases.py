@@ -105,7 +105,7 @@ class ReleasesTab(QStackedWidget):
     def _rechecked(self, release: Any, found: list[dict[str, str]]) -> None:
         t = self._screen.t
         if found:
-            words = Banner("fail", t("{count} file(s) of {title} are missing or damaged.", count=len(found), title=release.title),
+            words = Banner("fail", t("Missing or damaged files of {title}: {count}", count=len(found), title=release.title),
                            t("Bring the bundle in again from its drive; only what is damaged is copied."))
             self._tell(release.release_id, words, findings(t, found))
         else:
