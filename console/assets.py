@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def root() -> Path:
     """The folder that holds ``assets/`` and ``playbooks/``."""
     frozen = getattr(sys, "_MEIPASS", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QSize, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QShortcut, QWindow
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -78,7 +78,7 @@ class MainWindow(QMainWindow):
         self._idle = QTimer(self, interval=IDLE_MS)
         self._idle.timeout.connect(self._lock_when_idle)
         self._idle.start()
-        QApplication.instance().installEventFilter(self)
+        QApplication.instance().focusWindowChanged.connect(self._watch_window)
         desk.bridge.changed.connect(self._news)
         desk.bridge.jobs_changed.connect(self._jobs_moved)
         desk.bridge.broke.connect(self.show_problem)
@@ -384,6 +384,12 @@ class MainWindow(QMainWindow):
         from ui.screens.signin import SignInDialog
 
         SignInDialog(self, self.desk, then, again=True).open()
+
+    def _watch_window(self, window: QWindow | None) -> None:
+        """Look for keys and clicks in every window of the program as it gets the focus. On the application itself, the filter would
+        see each event of each widget, which doubles the time that a screen takes to be made."""
+        if window is not None:
+            window.installEventFilter(self)  # once: Qt moves a filter that is there already to the front
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:
         """Qt's; a key or a click is a sign that the person who is logged in is still there."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QFileDialog, QLabel, QWidget
 
 from console.engine import Engine
 from ui.app import Application
@@ -53,7 +53,17 @@ class Operator:
             with self.watch():
                 return bool(good())
 
-        self.qtbot.waitUntil(looked, timeout=LONG_MS)
+        try:
+            self.qtbot.waitUntil(looked, timeout=LONG_MS)
+        except self.qtbot.TimeoutError as late:
+            raise AssertionError(f"{self.in_sight()} after {LONG_MS / 1000:.0f} s") from late
+
+    def in_sight(self) -> str:
+        """The screen in sight and what stands in the dialogs over it."""
+        dialogs = [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
+        dialogs += [w for w in self.window.findChildren(QDialog) if w.isVisible()]
+        said = [text.text() for shown in dialogs for text in shown.findChildren(QLabel) if text.isVisible()]
+        return f"the screen is {self.window.current().id}, dialogs say {said}"
 
     def dialog(self, kind: type) -> QWidget:
         """The open dialog of a kind."""

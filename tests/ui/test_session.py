@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QApplication, QDialog, QPushButton
 
 from console.secrets import Secret
 from console.site import session as sessions
@@ -74,8 +74,23 @@ def test_a_key_or_a_click_keeps_the_session(qtbot, window, later):
     engine = window.desk.engine
     ada(engine)
     later(engine, 300)
-    QTest.keyClick(window, Qt.Key.Key_Shift)
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_Shift)
+    assert engine.session.left_s > sessions.ADMIN_IDLE_S - 60
+    later(engine, 300)
+    QTest.mouseClick(window.windowHandle(), Qt.MouseButton.LeftButton, pos=QPoint(300, 20))
     assert engine.session.left_s > sessions.ADMIN_IDLE_S - 60
     later(engine, sessions.ADMIN_IDLE_S + 1)
-    QTest.keyClick(window, Qt.Key.Key_Shift)
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_Shift)
     assert engine.session.locked, "what is locked stays so"
+
+
+def test_a_key_in_a_dialog_keeps_the_session(qtbot, window, later):
+    engine = window.desk.engine
+    ada(engine)
+    window.show_problem(sessions.PASSWORD_AGAIN(actor="ada"))
+    shown = next(w for w in window.findChildren(QDialog) if w.isVisible())
+    qtbot.waitUntil(lambda: shown.windowHandle() is QApplication.focusWindow())
+    later(engine, 300)
+    QTest.keyClick(shown.windowHandle(), Qt.Key.Key_Shift)
+    assert engine.session.left_s > sessions.ADMIN_IDLE_S - 60
+    shown.close()

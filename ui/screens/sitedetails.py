@@ -53,7 +53,7 @@ class Pairs(QWidget):
 
 
 class Details(Card):
-    """The chosen server. A tab is filled when it is looked at, so that walking through servers stays quick."""
+    """The chosen server. A tab is made and filled when it is looked at, so that walking through servers stays quick."""
 
     def __init__(self, screen: SiteScreen):
         super().__init__(stretch=True, gap=theme.S)
@@ -62,16 +62,15 @@ class Details(Card):
         self._view: ServerView | None = None
         self._device: DeviceKey | None = None
         self._asking = False
+        self._made: set[int] = set()
         self._filled: set[int] = set()
         self._name, self._badge = ElidedLabel("", "heading"), Badge()
         close = icon_button("close", t("Hide the details"), screen.hide_details)
         self.add(row(self._name, self._badge, close))
         self._tabs = QTabWidget(documentMode=True)
         self._tabs.setAccessibleName(t("Server"))
-        self._tabs.addTab(self._about_tab(), t("Server"))
-        self._tabs.addTab(self._devices_tab(), t("Devices"))
-        self._tabs.addTab(self._facts_tab(), t("Facts"))
-        self._tabs.addTab(self._changes_tab(), t("Changes"))
+        for caption in (t("Server"), t("Devices"), t("Facts"), t("Changes")):
+            self._tabs.addTab(holder(column(margins=(0, 0, 0, 0))), caption)
         self._tabs.currentChanged.connect(lambda _place: self._fill())
         self.add(self._tabs, 1)
         self.setMinimumWidth(390)
@@ -139,7 +138,8 @@ class Details(Card):
         moved = device is not None and (device != self._device or self._view is None or view.name != self._view.name)
         self._view, self._device, self._asking = view, device, asking
         tone, icon, word = state_of(view, self.t, asking)
-        self._ask.setEnabled(not asking)
+        if SERVER in self._made:
+            self._ask.setEnabled(not asking)
         self._name.setText(view.name)
         self._badge.show_status(tone, word, icon)
         self._tabs.setTabText(CHANGES, f"{self.t('Changes')} ({len(view.changes)})" if view.changes else self.t("Changes"))
@@ -153,6 +153,10 @@ class Details(Card):
         place = self._tabs.currentIndex()
         if self._view is None or place in self._filled:
             return
+        if place not in self._made:
+            self._made.add(place)
+            tab = (self._about_tab, self._devices_tab, self._facts_tab, self._changes_tab)[place]()
+            self._tabs.widget(place).layout().addWidget(tab)
         self._filled.add(place)
         (self._fill_about, self._fill_devices, self._fill_facts, self._fill_changes)[place](self._view)
 
@@ -165,6 +169,7 @@ class Details(Card):
             for part in self._banner_parts(told):
                 self._banners.addWidget(part)
         self._pairs.show_values(self._values(view))
+        self._ask.setEnabled(not self._asking)
         trusted = bool(view.record.host_keys)
         for tool in (self._ask, self._key):
             tool.setVisible(trusted)
