@@ -20,6 +20,9 @@ from console.transport.base import Stream
 MAX_LINE_BYTES = 16 << 20
 SEND_BYTES = 1 << 20
 JOIN_BYTES = 16 << 10
+GATHER_BYTES = 128 << 10
+"""Chunks up to this size go together with others."""
+
 SILENCE_S = 120.0
 """A server that acknowledges nothing for so long, with data waiting, is given up."""
 
@@ -233,6 +236,7 @@ class Connection:
         self._sending, self._ended = threading.Lock(), threading.Event()
         self._reader: threading.Thread | None = None
         self.silence_s, self.press = SILENCE_S, Press()
+        self._gathered, self._gathered_chunks = bytearray(), []
 
     def start(self, message: bytes, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Send receiver and plan; the receiver's first answer, after it has looked at what is there."""
@@ -260,6 +264,7 @@ class Connection:
         kind, blocks = self.press.blocks(pieces, length)
         head, count = kind + struct.pack(">III", number, index, length), 0
         with self._sending:
+            self._send_gathered()
             for block in blocks:
                 began = time.monotonic()
                 for part in limit.parts(memoryview(block)) if limit else (block,):
@@ -274,15 +279,47 @@ class Connection:
                 self.press.sent(len(block), time.monotonic() - began)
         return count
 
+    def gather(self, number: int, index: int, length: int, pieces: Iterable[memoryview], on_sent: Callable[[int, int], None]) -> None:
+        """Send a small chunk together with others, for each write costs as much as many kilobytes. Call :meth:`flush` before
+        waiting for an answer.
+
+        Args:
+            on_sent: called once it went, with its length and the bytes that went for it.
+        """
+        kind, blocks = self.press.blocks(pieces, length)
+        head, frame = kind + struct.pack(">III", number, index, length), b"".join(blocks)
+        with self._sending:
+            self._gathered += head + frame
+            self._gathered_chunks.append((on_sent, length, len(frame)))
+            if len(self._gathered) >= SEND_BYTES:
+                self._send_gathered()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        with self._sending:
+            self._send_gathered()
+
+    def _send_gathered(self) -> None:
+        if not self._gathered:
+            return
+        frames, chunks, self._gathered, self._gathered_chunks = self._gathered, self._gathered_chunks, bytearray(), []
+        began = time.monotonic()
+        self._stream.write(frames)
+        self.press.sent(len(frames), time.monotonic() - began)
+        for on_sent, length, count in chunks:
+            on_sent(length, count)
+
     def tell(self, kind: bytes) -> None:
         """Send a frame without content."""
         with self._sending:
+            self._send_gathered()
             self._stream.write(kind)
 
     def order(self, kind: bytes, told: dict[str, Any]) -> None:
         """Send a frame whose content is a JSON object."""
         data = json.dumps(told).encode()
         with self._sending:
+            self._send_gathered()
             self._stream.write(kind + struct.pack(">I", len(data)) + data)
 
     def close(self) -> None:

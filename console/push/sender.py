@@ -13,7 +13,7 @@ from typing import Any
 
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import Connection, SourceFile, receiver_command
+from console.push.connection import GATHER_BYTES, Connection, SourceFile, receiver_command
 from console.push.control import Control, Pace
 from console.push.lanes import Lane, Lanes, Slots, Way
 from console.push.manifest import PushPlan
@@ -228,6 +228,7 @@ class _PythonPush:
             while not self._work.done:
                 self._check()
                 if self._held():
+                    self._connection.flush()
                     self._work.wait_for_change(0.5)
                     continue
                 if self._means.control.limit.bytes_per_s and self._lanes.count:
@@ -237,8 +238,10 @@ class _PythonPush:
                     self._lanes.consider(lambda: self._connection.tell(b"L"))
                 span = self._work.take(lane=False) if feeds else None
                 if not feeds:
+                    self._connection.flush()
                     self._work.wait_for_change()
                 elif span is None:
+                    self._connection.flush()
                     self._work.wait()
                 else:
                     self._send_span(file, *span)
@@ -262,12 +265,17 @@ class _PythonPush:
         source = self._plan.sources[number]
         for index in indices:
             while index != indices[0] and self._held():
+                self._connection.flush()
                 self._check()
                 self._work.wait_for_change(0.5)
             self._check()
             length = self._plan.length(number, index)
             pieces = file.pieces(source.place, source.entry.path, source.offsets[index], length)
-            self._sent(length, self._connection.chunk(number, index, length, pieces, self._means.control.limit))
+            limit = self._means.control.limit
+            if length <= GATHER_BYTES and not limit.bytes_per_s:
+                self._connection.gather(number, index, length, pieces, self._sent)
+            else:
+                self._sent(length, self._connection.chunk(number, index, length, pieces, limit))
 
     def _sent(self, length: int, on_link: int) -> None:
         with self._counting:

@@ -40,6 +40,9 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "ae
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
                   "rsa-sha2-512", "rsa-sha2-256")
+SHORT_BYTES = 1024
+"""What is received in one piece below this is a short message, to be acknowledged at once."""
+
 DATA_REKEY_BYTES = 1 << 36
 """New keys after this many bytes on a data connection: what OpenSSH itself uses for AES."""
 
@@ -210,6 +213,18 @@ def key_blob(line: str) -> bytes:
     return blob
 
 
+class _PromptSocket(socket.socket):
+    """Acknowledges short messages at once. Servers hold back a short packet until the one before it is acknowledged, for sshd
+    turns Nagle's algorithm off for terminals only; a delayed acknowledgement then costs 40 ms for each command that is run.
+    The kernel falls back to delaying by itself, so that it is asked anew each time."""
+
+    def recv(self, count: int, flags: int = 0) -> bytes:
+        data = super().recv(count, flags)
+        if len(data) < SHORT_BYTES:
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
 def _tuned_socket(target: Target, timeout_s: float) -> socket.socket:
     """A connected TCP socket that sends at once and notices a dead link."""
     where = {"server": target.name, "address": target.address, "port": target.port}
@@ -222,6 +237,10 @@ def _tuned_socket(target: Target, timeout_s: float) -> socket.socket:
     except (OSError, UnicodeError) as problem:
         reason = getattr(problem, "strerror", None) or "the name is not known"
         raise UNREACHABLE(reason=reason, **where) from None
+    if hasattr(socket, "TCP_QUICKACK"):
+        span = sock.gettimeout()
+        sock = _PromptSocket(fileno=sock.detach())
+        sock.settimeout(span)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
