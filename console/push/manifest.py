@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,13 +28,22 @@ PATIENCE_S = 45
 
 
 class Source:
-    """One distinct file: its entry in the signed index and its bytes on this desktop. Small, for there may be 100,000."""
+    """One distinct file: its entry in the signed index and its bytes on this desktop. Small, for there may be 100,000.
 
-    __slots__ = ("_offsets", "entry", "place")
+    Args:
+        place: where the bytes lie, or the library that knows.
+    """
 
-    def __init__(self, entry: FileEntry, place: Path | str):
-        self.entry, self.place = entry, str(place)
+    __slots__ = ("_offsets", "_place", "entry")
+
+    def __init__(self, entry: FileEntry, place: Path | str | Library):
+        self.entry, self._place = entry, str(place) if isinstance(place, Path) else place
         self._offsets: tuple[int, ...] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the bytes lie."""
+        return self._place if isinstance(self._place, str) else str(self._place.file(self.entry.sha256))
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -61,18 +72,14 @@ class PushPlan:
         return sum(s.entry.size for s in self.sources)
 
     @cached_property
-    def chunks(self) -> tuple[tuple[int, int], ...]:
-        """(file number, index) of every chunk, in the order in which the receiver counts them."""
-        return tuple((n, i) for n, s in enumerate(self.sources) for i in range(len(s.entry.chunks)))
+    def first(self) -> array[int]:
+        """For each file, the number of its first chunk over all files, as the receiver counts them; at the end, how many there are."""
+        return array("I", accumulate((len(s.entry.chunks) for s in self.sources), initial=0))
 
-    @cached_property
-    def first(self) -> tuple[int, ...]:
-        """For each file, the number of its first chunk over all files."""
-        at, found = 0, []
-        for source in self.sources:
-            found.append(at)
-            at += len(source.entry.chunks)
-        return tuple(found)
+    def key(self, every: int) -> tuple[int, int]:
+        """(file number, index) of the chunk with this number over all files."""
+        number = bisect_right(self.first, every) - 1
+        return number, every - self.first[number]
 
     def length(self, number: int, index: int) -> int:
         """Bytes of a chunk."""
@@ -142,11 +149,10 @@ def plan(library: Library, release: Release, store: str, degree: str, components
     )
 
 
-def _place(library: Library, release: Release, entry: FileEntry) -> Path:
-    place = library.file(entry.sha256)
+def _place(library: Library, release: Release, entry: FileEntry) -> Path | Library:
     try:
-        if place.stat().st_size == entry.size:
-            return place
+        if library.file(entry.sha256).stat().st_size == entry.size:
+            return library
     except OSError:
         pass  # open_file says what is wrong with it
     return library.open_file(release, entry.path)

@@ -21,7 +21,7 @@ from console.push.problems import BROKEN, WRONG_BYTES
 from console.push.relay import Chain, Member
 from console.push.sh_receiver import SCRIPT
 from console.push.shell import ShellPush
-from console.push.work import TRIES_A_CHUNK, Work
+from console.push.work import TRIES_A_CHUNK, Run, Work
 from console.servers.record import ServerRecord
 from console.transport.base import Stream, Transport
 
@@ -203,17 +203,16 @@ class _PythonPush:
         self._work.lacking(missing)
         self._progress()
 
-    def _missing(self, have: Any) -> list[tuple[int, int]]:
+    def _missing(self, have: Any) -> list[Run]:
         """The chunks outside the ranges that the server says it has."""
-        chunks, at, missing = self._plan.chunks, 0, []
+        count, at, missing = self._plan.first[-1], 0, []
         if not isinstance(have, list):
             raise self._not_agreed()
-        for span in [*have, [len(chunks), len(chunks)]]:
-            if not (
-                isinstance(span, list) and len(span) == 2 and all(type(n) is int for n in span) and at <= span[0] <= span[1] <= len(chunks)
-            ):
+        for span in [*have, [count, count]]:
+            if not (isinstance(span, list) and len(span) == 2 and all(type(n) is int for n in span) and at <= span[0] <= span[1] <= count):
                 raise self._not_agreed()
-            missing += chunks[at : span[0]]
+            if at < span[0]:
+                missing.append((at, span[0] - 1))
             at = span[1] + 1
         return missing
 
@@ -297,7 +296,7 @@ class _PythonPush:
         if not self._outcome.done:
             missing, self._rounds = self._missing(self._again), self._rounds + 1
             if missing and self._rounds >= TRIES_A_CHUNK:
-                raise WRONG_BYTES(server=self._server, path=self._plan.sources[missing[0][0]].entry.path)
+                raise WRONG_BYTES(server=self._server, path=self._plan.sources[self._plan.key(missing[0][0])[0]].entry.path)
             self._work.lacking(missing)
             if self._member is not None:
                 self._means.chain.post("again", self._member)

@@ -14,12 +14,16 @@ from console.push.problems import SOURCE_DAMAGED, WRONG_BYTES
 
 SPAN_BYTES = 32 << 20
 TRIES_A_CHUNK = 3
+OPEN, SENT, LENT = 1, 2, 4
 Span = tuple[int, tuple[int, ...]]
 """A file's number, and indices of chunks of it."""
 
+Run = tuple[int, int]
+"""The first and the last of consecutive chunks, by their numbers over all files."""
+
 
 class Work:
-    """The chunks that the server lacks. Safe from several threads.
+    """The chunks that the server lacks. Safe from several threads. Keeps a byte a chunk: a release may have 100,000 files.
 
     Attributes:
         verified: bytes that the server has and has hashed.
@@ -29,45 +33,49 @@ class Work:
 
     def __init__(self, server: str, plan: PushPlan):
         self._server, self._plan, self._changed = server, plan, threading.Condition()
-        self._small: deque[Span] = deque()
-        self._big: deque[Span] = deque()
-        self._sent: set[tuple[int, int]] = set()
-        self._open: set[tuple[int, int]] = set()
-        self._lent: set[tuple[int, int]] = set()
-        self._tries: dict[tuple[int, int], int] = {}
+        self._small: deque[Run] = deque()
+        self._big: deque[Run] = deque()
+        self._state, self._open = bytearray(plan.first[-1]), 0
+        self._tries: dict[int, int] = {}
         self.shared = self.held = False
         self.verified = plan.bytes_total
 
-    def lacking(self, missing: Iterable[tuple[int, int]]) -> None:
+    def lacking(self, missing: Iterable[Run]) -> None:
         """These chunks are to be sent."""
         with self._changed:
-            fresh = [key for key in missing if key not in self._open]
-            self._open.update(fresh)
+            fresh = [every for first, last in missing for every in range(first, last + 1) if not self._state[every] & OPEN]
+            for every in fresh:
+                self._state[every] |= OPEN
+                self.verified -= self._length(every)
+            self._open += len(fresh)
             self._put(fresh)
-            self.verified = self._plan.bytes_total - sum(self._plan.length(*key) for key in self._open)
             self._changed.notify_all()
 
-    def _put(self, keys: Iterable[tuple[int, int]]) -> None:
-        span: list[int] = []
-        number, length = -1, 0
-        for n, i in sorted(keys):
-            if n != number or length + self._plan.length(n, i) > SPAN_BYTES:
-                self._put_span(number, span)
-                number, span, length = n, [], 0
-            span.append(i)
-            length += self._plan.length(n, i)
-        self._put_span(number, span)
+    def _length(self, every: int) -> int:
+        return self._plan.length(*self._plan.key(every))
 
-    def _put_span(self, number: int, span: list[int]) -> None:
-        if span:
+    def _put(self, chunks: Iterable[int]) -> None:
+        """Queue chunks as runs. One of a big file holds what a connection takes at once; small files share theirs."""
+        first = last = length = -1
+        before, queue = -1, self._small
+        for every in sorted(chunks):
+            number, _ = self._plan.key(every)
             big = self._plan.sources[number].entry.size >= LANE_BYTES
-            (self._big if big else self._small).append((number, tuple(span)))
+            size = self._length(every)
+            if every != last + 1 or first < 0 or (big or queue is self._big) and (number != before or length + size > SPAN_BYTES):
+                if first >= 0:
+                    queue.append((first, last))
+                first, length = every, 0
+            queue = self._big if big else self._small
+            before, last, length = number, every, length + size
+        if first >= 0:
+            queue.append((first, last))
 
     @property
     def big_bytes(self) -> int:
         """What several connections can share."""
         with self._changed:
-            return sum(self._plan.length(n, i) for n, span in self._big for i in span)
+            return sum(self._length(every) for first, last in self._big for every in range(first, last + 1))
 
     def take(self, lane: bool) -> Span | None:
         """The next chunks to send; a lane gets those of big files only."""
@@ -75,25 +83,31 @@ class Work:
             if self.held:
                 return None
             queue = self._big if lane or not self._small else self._small
-            if not queue:
-                return None
             while queue:
-                number, span = queue.popleft()
-                span = tuple(i for i in span if (number, i) in self._open)
+                first, last = queue.popleft()
+                number, index = self._plan.key(first)
+                end = min(last, self._plan.first[number + 1] - 1)
+                if end < last:
+                    queue.appendleft((end + 1, last))
+                span = [every for every in range(first, end + 1) if self._state[every] & OPEN]
                 if span:
-                    self._sent.update((number, i) for i in span)
-                    return number, span
+                    for every in span:
+                        self._state[every] |= SENT
+                    return number, tuple(every - first + index for every in span)
             return None
 
     def good(self, key: tuple[int, int]) -> bool:
         """The server has verified a chunk; False when it was not asked to."""
         with self._changed:
-            if key not in self._sent and not self.shared:
+            if not 0 <= key[1] < len(self._plan.sources[key[0]].entry.chunks):
                 return False
-            self._sent.discard(key)
-            self._lent.discard(key)
-            if key in self._open:
-                self._open.discard(key)
+            every = self.every(key)
+            state = self._state[every]
+            if not state & SENT and not self.shared:
+                return False
+            self._state[every] = 0
+            if state & OPEN:
+                self._open -= 1
                 self.verified += self._plan.length(*key)
             self._changed.notify_all()
             return True
@@ -104,44 +118,47 @@ class Work:
         Raises:
             WorldError: ``push.source-damaged``, ``push.wrong-bytes``.
         """
-        source = self._plan.sources[key[0]]
+        source, every = self._plan.sources[key[0]], self.every(key)
         if not chunk_is_right(source, key[1]):
             raise SOURCE_DAMAGED(path=source.entry.path)
         with self._changed:
-            self._tries[key] = self._tries.get(key, 0) + 1
-            if self._tries[key] >= TRIES_A_CHUNK:
+            self._tries[every] = self._tries.get(every, 0) + 1
+            if self._tries[every] >= TRIES_A_CHUNK:
                 raise WRONG_BYTES(server=self._server, path=source.entry.path)
-            self._again([key])
+            self._again([every])
 
     def give_back(self, keys: Iterable[tuple[int, int]]) -> None:
         """Whoever was to send these will not."""
         with self._changed:
-            self._again([key for key in keys if key in self._sent])
+            self._again([every for every in map(self.every, keys) if self._state[every] & SENT])
 
     def lend(self) -> None:
         """Another server sends what is not under way yet."""
         with self._changed:
-            waiting = [(number, i) for queue in (self._small, self._big) for number, span in queue for i in span]
+            for first, last in (*self._small, *self._big):
+                for every in range(first, last + 1):
+                    if self._state[every] & OPEN:
+                        self._state[every] |= LENT | SENT
             self._small.clear()
             self._big.clear()
-            self._lent.update(key for key in waiting if key in self._open)
-            self._sent.update(self._lent)
 
     def reclaim(self) -> None:
         """What another server was to send is sent from here again."""
         with self._changed:
-            keys, self._lent = [key for key in self._lent if key in self._open], set()
-            self._again(keys)
+            lent = [every for every, state in enumerate(self._state) if state & LENT]
+            for every in lent:
+                self._state[every] &= ~LENT
+            self._again([every for every in lent if self._state[every] & OPEN])
 
     def lent(self, key: tuple[int, int]) -> bool:
         """Whether another server was to send this chunk."""
         with self._changed:
-            return key in self._lent
+            return bool(self._state[self.every(key)] & LENT)
 
     def is_open(self, key: tuple[int, int]) -> bool:
         """Whether the server lacks this chunk."""
         with self._changed:
-            return key in self._open
+            return bool(self._state[self.every(key)] & OPEN)
 
     @property
     def left(self) -> int:
@@ -150,23 +167,25 @@ class Work:
 
     def lacks(self) -> list[list[int]]:
         """Ranges of chunks that the server lacks, counted over all files: ``[[first, last], …]``."""
-        with self._changed:
-            numbers = sorted(self.every(key) for key in self._open)
         found: list[list[int]] = []
-        for number in numbers:
-            if found and found[-1][1] == number - 1:
-                found[-1][1] = number
-            else:
-                found.append([number, number])
+        with self._changed:
+            for every, state in enumerate(self._state):
+                if not state & OPEN:
+                    continue
+                if found and found[-1][1] == every - 1:
+                    found[-1][1] = every
+                else:
+                    found.append([every, every])
         return found
 
     def every(self, key: tuple[int, int]) -> int:
         """A chunk's number over all files."""
         return self._plan.first[key[0]] + key[1]
 
-    def _again(self, keys: list[tuple[int, int]]) -> None:
-        self._sent.difference_update(keys)
-        self._put(keys)
+    def _again(self, chunks: list[int]) -> None:
+        for every in chunks:
+            self._state[every] &= ~SENT
+        self._put(chunks)
         self._changed.notify_all()
 
     @property

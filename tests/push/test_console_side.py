@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from console.errors import SealiftError
@@ -42,28 +42,54 @@ def test_a_slow_limit_sends_little_at_a_time(size, rate):
 def test_work_is_shared_out_once(plan):
     work = Work("x", plan)
     assert work.done and work.verified == plan.bytes_total
-    work.lacking(plan.chunks)
+    work.lacking([(0, plan.first[-1] - 1)])
     assert not work.done and work.verified == 0 and work.big_bytes == 9 << 20
     lane = work.take(lane=True)
     assert lane == (0, tuple(range(9))) and work.take(lane=True) is None
     small = [work.take(lane=False), work.take(lane=False)]
     assert small == [(1, (0,)), (2, (0,))] and work.take(lane=False) is None
     assert not work.good((0, 99))
-    for key in plan.chunks:
+    for key in map(plan.key, range(plan.first[-1])):
         assert work.good(key) and not work.good(key)
     assert work.done and work.verified == plan.bytes_total
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the plan is only read
+@given(st.data())
+def test_work_hands_out_every_chunk_that_is_lacking_and_no_other(plan, data):
+    """Whatever is sent, found wrong, given back, lent and reclaimed on the way."""
+    count, work = plan.first[-1], Work("x", plan)
+    lacking = data.draw(st.sets(st.integers(0, count - 1)))
+    work.lacking([(every, every) for every in sorted(lacking)])
+    assert work.left == sum(plan.length(*plan.key(every)) for every in lacking)
+    done: set[int] = set()
+    while not work.done:
+        if data.draw(st.booleans()) and data.draw(st.booleans()):
+            work.lend()
+            work.reclaim()
+        span = work.take(data.draw(st.booleans())) or work.take(False)
+        assert span is not None
+        for index in span[1]:
+            key = (span[0], index)
+            if data.draw(st.integers(0, 9)):
+                assert work.good(key)
+                done.add(work.every(key))
+            else:
+                work.give_back([key])
+        assert {n for first, last in work.lacks() for n in range(first, last + 1)} == lacking - done
+    assert done == lacking and work.verified == plan.bytes_total
 
 
 def test_spans_are_bounded(tmp_path):
     plan = make(tmp_path, {"big": bytes(3 * SPAN_BYTES)}, SPAN_BYTES // 2).plan("~/s")
     work = Work("x", plan)
-    work.lacking(plan.chunks)
+    work.lacking([(0, plan.first[-1] - 1)])
     assert [work.take(True)[1] for _ in range(3)] == [(0, 1), (2, 3), (4, 5)]
 
 
 def test_what_a_lane_did_not_bring_is_there_again(plan):
     work = Work("x", plan)
-    work.lacking(plan.chunks)
+    work.lacking([(0, plan.first[-1] - 1)])
     work.take(lane=True)
     work.good((0, 0))
     work.give_back([(0, i) for i in range(9)])
@@ -73,7 +99,7 @@ def test_what_a_lane_did_not_bring_is_there_again(plan):
 
 def test_a_chunk_that_stays_wrong_is_given_up(plan):
     work = Work("x", plan)
-    work.lacking(plan.chunks)
+    work.lacking([(0, plan.first[-1] - 1)])
     with pytest.raises(SealiftError) as caught:
         for _ in range(TRIES_A_CHUNK):
             work.take(lane=True)

@@ -142,18 +142,22 @@ def test_a_file_that_the_medium_gives_back_wrong_is_sent_again(made, home, tmp_p
                 digest = b"\0" * 32
             yield digest
 
-    wire = _Wire([b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in plan.chunks] + [b"E"])
+    wire = _Wire([b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in _keys(plan)] + [b"E"])
     receiver.medium_digests = once_wrong
     try:
         one = receiver.Receiver(wire, words.Plan(zlib.decompress(message)))
         wire.on_again = lambda: (
-            [b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in plan.chunks[:16]] + [b"E"]
+            [b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in _keys(plan)[:16]] + [b"E"]
         )
         one.run()
     finally:
         receiver.medium_digests = real
     assert wrong and any("again" in said for said in wire.said)
     assert wire.said[-1] == {"done": True, "degree": "media"}
+
+
+def _keys(plan):
+    return [plan.key(every) for every in range(plan.first[-1])]
 
 
 def _bytes(plan, number, index):
