@@ -25,13 +25,14 @@ from console.push.connection import BOOTSTRAP, Connection, receiver_command, rec
 from console.push.remote import disk, receiver
 from console.push.remote import wire as words
 from console.push.sender import Means, Outcome, send
+from tests.push.conftest import ABSENT
 from tests.push.local import PYTHON, LocalTransport, make, noise, until
 
 CHUNK = 64 << 10
 FILES = {"a": noise(1, 640_000), "b": noise(2, 640_000), "c": b"c"}
 
 
-@pytest.fixture(params=["python"])
+@pytest.fixture(params=["python", pytest.param("python3.6", marks=pytest.mark.skipif(ABSENT["python3.6"], reason="no python3.6 here"))])
 def kind(request):
     return request.param
 
