@@ -9,7 +9,7 @@ from console.bundles.library import Release
 from console.bundles.manifest import FileEntry
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import LOOKING_S, Lines
+from console.push.connection import Lines, hashing_s
 from console.push.problems import BROKEN, NO_DIGEST
 from console.servers.record import ServerRecord
 
@@ -66,7 +66,7 @@ def _findings(ctx: Context, transport: Any, store: str, release_id: str, files: 
     try:
         for entry in files:
             stream.write(f"{entry.size} {entry.sha256}\n{entry.path}\n".encode())
-            said, _, source = lines.next(LOOKING_S).decode("utf-8", "replace").strip().partition(" ")
+            said, _, source = lines.next(hashing_s(entry.size)).decode("utf-8", "replace").strip().partition(" ")
             if said == "no-digest-tool":
                 raise NO_DIGEST(server=transport.server)
             if said == "missing":

@@ -569,18 +569,22 @@ class SshStream:
         self._wake, self._tail, self._tail_bytes = _Wake(), deque[bytes](), 0
         self._lock = threading.Lock()
         self.on_stderr: Callable[[bytes], None] = self._keep_tail
+        self.patience_s: float | None = None
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self._wake)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``; blocks while the command does not read. Never copies more than one packet."""
         view = memoryview(data).cast("B")
+        self.channel.settimeout(self.patience_s)
         try:
             while view:
                 sent = self.channel.send(view)
                 if not sent:
                     raise EOFError
                 view = view[sent:]
+        except TimeoutError:
+            raise self._transport.late(self.patience_s or 0, "sending") from None
         except (OSError, EOFError, paramiko.SSHException):
             raise self._transport.lost("sending") from None
 

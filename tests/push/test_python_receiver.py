@@ -190,6 +190,8 @@ class _Wire:
     def flush(self):
         pass
 
+    live = flush
+
 
 # Several connections --------------------------------------------------------------------------------------------------
 
@@ -294,13 +296,13 @@ def test_a_receiver_that_hears_nothing_ends_by_itself(link, big, monkeypatch):
 
 # Receivers that lie ---------------------------------------------------------------------------------------------------
 
-HELLO = b'{"have": [], "reused": 0, "resumed": 0, "how": "none"}\n'
+HELLO = b'{"have": [], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n'
 LIES = {
     "not JSON": b"hello\n",
     "no object": b"[1]\n",
-    "has more than there is": b'{"have": [[0, 99]], "reused": 0, "resumed": 0, "how": "none"}\n',
-    "ranges backwards": b'{"have": [[1, 0]], "reused": 0, "resumed": 0, "how": "none"}\n',
-    "reused more than all": b'{"have": [], "reused": 1000000000, "resumed": 0, "how": "none"}\n',
+    "has more than there is": b'{"have": [[0, 99]], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n',
+    "ranges backwards": b'{"have": [[1, 0]], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n',
+    "reused more than all": b'{"have": [], "reused": 1000000000, "resumed": 0, "how": "none", "by": "none"}\n',
     "done at once": HELLO + b'{"done": true, "degree": "stored"}\n',
     "chunks that were not sent": HELLO + b'{"ok": [0, 9]}\n' * 30,
     "no such file": HELLO + b'{"ok": [77, 0]}\n',
@@ -328,6 +330,51 @@ def test_a_lying_receiver_is_never_verified(home, made, lie):
         closing.cancel()
         transport.close()
     assert not outcome.done and caught.value.code in ("push.receiver-failed", "ssh.connection-lost")
+
+
+TAKES = "import os, threading, time; threading.Thread(target=lambda: [0 for _ in iter(lambda: os.read(0, 1 << 20), b'')], daemon=True).start()\n"
+LIVES = "while True: os.write(1, b'{\"alive\": true}\\n'); time.sleep(0.01)"
+NEVER_ENDING = {
+    "looks": TAKES + LIVES,
+    "takes all and says nothing of it": TAKES + f"os.write(1, {HELLO!r})\n" + LIVES,
+    "takes nothing": f"import os, time; os.write(1, {HELLO!r})\n" + LIVES,
+    "a flood": TAKES + f"os.write(1, {HELLO!r})\n" + "while True: os.write(1, b'{\"settling\": 1}\\n' * 1000)",
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """The console's patience is short."""
+    for name in ("connection.STUCK_S", "sender.STUCK_S", "connection.LOOKING_S"):
+        monkeypatch.setattr(f"console.push.{name}", 0.3)
+    monkeypatch.setattr("console.push.connection.SLOWEST_BYTES_PER_S", 1e9)
+
+
+@pytest.mark.parametrize("lie", NEVER_ENDING)
+def test_a_receiver_that_lives_and_does_not_get_on_is_given_up(home, made, hasty, lie):
+    class Liar(LocalTransport):
+        def open(self, argv, *, sudo=False):
+            return super().open((PYTHON, "-c", NEVER_ENDING[lie]))
+
+    transport, outcome = Liar(home), Outcome()
+    try:
+        with pytest.raises(SealiftError) as caught:
+            send(NullContext(), transport, made.plan("~/store"), outcome, Means(), PYTHON)
+    finally:
+        transport.kill()
+        transport.close()
+    assert not outcome.done
+    assert caught.value.code == "ssh.timeout" if lie == "takes nothing" else "does not get on" in caught.value.message()
+
+
+def test_a_receiver_that_never_comes_to_an_end_is_given_up(push, made, hasty, monkeypatch):
+    honest = receiver_source()
+    lying = honest.replace(b"self.wire.say(done=True, degree=self.degree)", b"for _ in range(200): time.sleep(0.01); self.wire.said_at = 0; self.wire.live()")
+    assert lying != honest
+    monkeypatch.setattr("console.push.connection.receiver_source", lambda: lying)
+    with pytest.raises(SealiftError, match="does not get on"):
+        push(made.plan("~/store"))
+    assert not push.last.done
 
 
 def test_the_bootstrap_takes_no_byte_too_many():

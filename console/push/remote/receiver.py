@@ -121,7 +121,7 @@ class Receiver:
     def lock_store(self):
         """One push at a time. A receiver whose console is gone ends by itself when it hears nothing for ``idle_s``; one
         that an earlier connection of this same push left behind is told to end."""
-        end = time.time() + self.plan.head["patience_s"]
+        end = time.monotonic() + self.plan.head["patience_s"]
         self.lock = os.open(os.path.join(self.store, "lock"), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
         lanes = os.open(os.path.join(self.store, "lock.lanes"), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
         for handle in (self.lock, lanes):
@@ -133,7 +133,7 @@ class Receiver:
                 except OSError as problem:
                     if problem.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
                         raise
-                    if time.time() > end:
+                    if time.monotonic() > end:
                         raise Failed("store-busy") from None
                 if handle == self.lock and not asked:
                     asked = self.end_own()
@@ -197,6 +197,7 @@ class Receiver:
         here = set(os.listdir(self.staging))
         damaged = []
         for number in range(len(self.plan.sizes)):
+            self.wire.live()
             state = self.finished(number)
             if state is True:
                 self.mark_file(number)
@@ -371,6 +372,7 @@ class Receiver:
             yield self.place(number), [(digest, length) for _, _, digest, _, length in self.plan.chunks(number)]
         for base, _, names in os.walk(self.objects):
             for name in names:
+                self.wire.live()
                 if name.endswith(".chunks"):
                     yield os.path.join(base, name[:-7]), chunks_of(os.path.join(base, name[:-7]))
 
@@ -614,13 +616,13 @@ class Receiver:
     def outlive_lanes(self):
         """Wait until no lane can write any more; one whose console is gone ends when it hears nothing for ``idle_s``."""
         lanes = os.open(os.path.join(self.store, "lock.lanes"), os.O_RDWR | NOFOLLOW)
-        end = time.time() + self.plan.head["patience_s"]
+        end = time.monotonic() + self.plan.head["patience_s"]
         while True:
             try:
                 fcntl.flock(lanes, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if time.time() > end:
+                if time.monotonic() > end:
                     raise Failed("store-busy") from None
                 time.sleep(0.05)
         os.close(lanes)
@@ -662,6 +664,7 @@ class Receiver:
         old = os.path.isdir(target)
         folders = set([target if old else fresh])
         for count, (path, number) in enumerate(self.plan.links()):
+            self.wire.live()
             self.folder(target if old else fresh, os.path.dirname(path))
             place = os.path.join(target if old else fresh, path)
             folders.add(os.path.dirname(place))
