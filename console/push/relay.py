@@ -437,7 +437,10 @@ def _reached(told: dict[str, Any], asked: list[str]) -> dict[str, tuple[float, s
     if told.get("ssh") is not True or not isinstance(listed, list) or len(listed) != len(asked):
         return {}
     for name, way in zip(asked, listed, strict=True):
-        if isinstance(way, list) and len(way) == 2 and isinstance(way[0], int | float) and isinstance(way[1], str) and ADDRESS.fullmatch(way[1]):
+        if not (isinstance(way, list) and len(way) == 2 and type(way[0]) in (int, float) and isinstance(way[1], str)):
+            continue
+        # Neither "not a number" nor one past every float.
+        if 0 <= way[0] < 1e6 and ADDRESS.fullmatch(way[1]):
             found[name] = (float(way[0]), way[1])
     return found
 

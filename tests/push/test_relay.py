@@ -107,6 +107,22 @@ def test_three_in_a_chain(site):
     site.check()
 
 
+def test_servers_trusted_through_an_authority(site):
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(site.folder / "ca")), check=True)
+    site.add("a", "b", authority=site.folder / "ca")
+    outcomes, problems = site.push()
+    assert not problems
+    assert sorted(o.via.split(":")[0] for o in outcomes.values()) == ["console", "relay"], [h.told() for h in site.chain.hops]
+    site.check()
+
+
+def test_what_a_server_says_of_whom_it_reaches_is_not_believed_blindly():
+    asked = ["b", "c", "d", "e", "f", "g"]
+    ways = [[1.5, "10.0.0.1"], [float("nan"), "10.0.0.1"], [10**400, "10.0.0.1"], [-1, "10.0.0.1"], [1, '10.0.0.1",command="x'], [True, "::1"]]
+    assert relay._reached({"ssh": True, "reach": ways}, asked) == {"b": (1.5, "10.0.0.1")}
+    assert relay._reached({"ssh": True, "reach": ways[1:]}, asked) == relay._reached({"reach": ways}, asked) == {}
+
+
 def test_a_server_that_has_it_feeds_the_others(site):
     site.add("a", "b", "c")
     site.push("b")

@@ -220,7 +220,7 @@ class Faults:
                 os.kill(pid, signal.SIGKILL)
 
     def kill_hop(self, name: str, process: subprocess.Popen) -> None:
-        for pid in self.site.processes(name, "HostKeyAlias"):
+        for pid in self.site.processes(name, "-out/known_hosts"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -38,6 +38,7 @@ MARK = "sealift-relay-"
 KEY_LIFE_S = 600
 REACH_S = 3
 QUIET_S = 30
+AUTHORITY = "@cert-authority "
 PEOPLE = os.path.join("~", ".ssh", "authorized_keys")
 
 # Started by sshd in place of whatever the other server asks for: hands its standard input over and waits to be let go.
@@ -376,10 +377,11 @@ class Onward:
         handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(told["private"])
+        # The mark of an authority stands before the names that it vouches for.
         with open(known, "w") as file:
-            file.write("".join("sealift-next %s\n" % line for line in told["host_keys"]))
+            file.write("".join("%s* %s\n" % (AUTHORITY if line.startswith(AUTHORITY) else "", line.replace(AUTHORITY, "")) for line in told["host_keys"]))
         options = {
-            "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null", "HostKeyAlias": "sealift-next", "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null", "StrictHostKeyChecking": "yes",
             "IdentityFile": key, "IdentitiesOnly": "yes", "PreferredAuthentications": "publickey", "BatchMode": "yes", "CheckHostIP": "no",
             "Compression": "no", "ConnectTimeout": 10, "ServerAliveInterval": 5, "ServerAliveCountMax": 4, "ControlPath": "none",
             "Ciphers": "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr", "LogLevel": "ERROR",
