@@ -47,7 +47,8 @@ class ShellPush:
     def _look(self) -> tuple[list[int], int]:
         """Numbers of the files that are not there whole, and the bytes of those that are."""
         sources = self._plan.sources
-        whole = self._ask_all([f"object {s.entry.sha256} {s.entry.size}" for s in sources], max((s.entry.size for s in sources), default=0))
+        questions = [f"object {s.entry.sha256} {s.entry.size} {self._mode(s)}" for s in sources]
+        whole = self._ask_all(questions, max((s.entry.size for s in sources), default=0))
         lacking = [n for n, answer in enumerate(whole) if answer != "yes"]
         self._verified = sum(s.entry.size for s in sources) - sum(sources[n].entry.size for n in lacking)
         self._progress()
@@ -77,9 +78,11 @@ class ShellPush:
                 self._put(self._plan.sources[number], index)
             self._verified += entry.chunks[index][1]
             self._progress()
-        mode = "555" if entry.sha256 in self._plan.executable else "444"
-        if self._ask_all([f"finish {entry.sha256} {entry.size} {mode}"], entry.size) != ["yes"]:
+        if self._ask_all([f"finish {entry.sha256} {entry.size} {self._mode(self._plan.sources[number])}"], entry.size) != ["yes"]:
             raise WRONG_BYTES(server=self._server, path=entry.path)
+
+    def _mode(self, source: Source) -> str:
+        return "555" if source.entry.sha256 in self._plan.executable else "444"
 
     def _wait_while_held(self) -> None:
         beats = time.monotonic()

@@ -157,6 +157,78 @@ def test_a_file_that_the_medium_gives_back_wrong_is_sent_again(made, home, tmp_p
     assert wire.said[-1] == {"done": True, "degree": "media"}
 
 
+class Disk:
+    """Watches what the receiver does to files and folders, and what of it a power cut would take away.
+
+    Attributes:
+        unsafe: paths whose content, rights or entries were changed and not flushed since.
+        early: journals that spoke of data before it was flushed.
+    """
+
+    def __init__(self, monkeypatch):
+        self.unsafe, self.early, self._paths = set(), [], {}
+        for name, act in {
+            "pwrite": lambda handle, *_: self._file(handle),
+            "write": lambda handle, *_: self._file(handle),
+            "ftruncate": lambda handle, *_: self._file(handle),
+            "fchmod": lambda handle, *_: self._file(handle),
+            "fsync": lambda handle: self.unsafe.discard(self._path(handle)),
+            "mkdir": lambda path, *_: self.unsafe.add(os.path.dirname(path)),
+            "link": lambda _, path: self.unsafe.add(os.path.dirname(path)),
+            "rename": self._moved,
+        }.items():
+            monkeypatch.setattr(os, name, self._after(getattr(os, name), act))
+        monkeypatch.setattr(os, "copy_file_range", None)
+
+    def _after(self, real, act):
+        def called(*given, **named):
+            found = real(*given, **named)
+            act(*given)
+            return found
+
+        return called
+
+    def _path(self, handle):
+        return os.readlink(f"/proc/self/fd/{handle}")
+
+    def _file(self, handle):
+        path = self._path(handle)
+        if path.endswith(".journal"):
+            self.early += [path] if path[:-8] + ".part" in self.unsafe else []
+        self.unsafe.add(path)
+
+    def _moved(self, old, new):
+        if old in self.unsafe:
+            self.unsafe = {new if path == old else path for path in self.unsafe}
+        self.unsafe.add(os.path.dirname(new))
+        self.unsafe = {new + path[len(old) :] if path.startswith(old + "/") else path for path in self.unsafe}
+
+    def lost(self, store):
+        """What would be lost, but for what may be: the locks, and notes, without which a file is hashed again."""
+        here = [path for path in self.unsafe if path.startswith(str(store)) and os.path.exists(path)]
+        return {path for path in here if ".chunks" not in path and not path.endswith(("/lock", "/lock.lanes"))}
+
+
+@pytest.mark.parametrize("degree", words.RANK)
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatch, degree, deep):
+    monkeypatch.setattr(receiver, "SYNC_BYTES", 128 << 10)
+    monkeypatch.setattr(receiver, "NOTE_BYTES", 1 << 40)
+    files = FILES | {"deep/er/and/deeper": b"x", "deep/b": FILES["b"][:70_000]}
+    older = make(tmp_path / "lib", {"a": FILES["a"], "c": b"c"}, CHUNK).plan(str(home / "store"), degree, "b" if deep else "a")
+    plan = make(tmp_path / "lib", files, CHUNK, executable=("c",)).plan(str(home / "store"), degree)
+    disk = Disk(monkeypatch)
+    for one in (older, plan):
+        frames = [b"C" + struct.pack(">III", n, i, one.length(n, i)) + _bytes(one, n, i) for n, i in _keys(one)]
+        wire = _Wire([*frames, b"E"])
+        side = receiver.Receiver(wire, words.Plan(zlib.decompress(one.message("0" * 32, "lead")[4:])))
+        side.run()
+        os.close(side.lock)
+        assert wire.said[-1] == {"done": True, "degree": degree}
+        assert not disk.lost(home / "store") and not disk.early
+    assert (home / "store/releases" / plan.release_id / "deep/er/and/deeper").read_bytes() == b"x"
+
+
 def _keys(plan):
     return [plan.key(every) for every in range(plan.first[-1])]
 

@@ -81,6 +81,21 @@ def test_components_that_come_later_join_the_release(push, made, home):
     assert (home / "store/releases" / first.release_id).stat().st_ino == inode
 
 
+def test_what_is_there_already_gets_the_rights_that_the_release_needs(push, made, home):
+    plan = made.plan("~/store")
+    push(plan)
+    folder = home / "store/releases"
+    # The crash came between the bytes and the rights; and a file that is data in one release is a program in another.
+    (folder / plan.release_id / "model/two.bin").chmod(0o600)
+    other = make(made.folder, {"bin/small": FILES["model/small.json"], "model/one.bin": FILES["model/one.bin"]}, CHUNK, executable=("bin/small",))
+    newer = other.plan("~/store", name="b")
+    for one in (plan, newer):
+        assert push(one).bytes_sent == 0
+    modes = {name: stat.S_IMODE((folder / newer.release_id / name).stat().st_mode) for name in ("bin/small", "model/one.bin")}
+    assert modes == {"bin/small": 0o555, "model/one.bin": 0o444}
+    assert stat.S_IMODE((folder / plan.release_id / "model/two.bin").stat().st_mode) == 0o444
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_cut_anywhere_is_resumed(push, link, made, home, seed):
     plan = made.plan("~/store", degree=random.Random(seed).choice(["received", "stored", "media"]))
@@ -242,13 +257,37 @@ def test_the_way_to_the_store_may_hold_links(push, made, home, tmp_path):
     assert (tmp_path / "bigdisk/store/releases" / plan.release_id / "model/two.bin").read_bytes() == FILES["model/two.bin"]
 
 
-def test_no_rights_are_named(push, link, made, home, python):
-    home.chmod(0o500)
+@pytest.fixture
+def plain(link, home, python):
+    """A transport to an account that has no more rights than others."""
     transport = link()
     if os.geteuid() == 0:
         transport.prefix = (shutil.which("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
+        os.chown(home, 65534, 65534)
         if python and subprocess.run((*transport.prefix, python, "-c", ""), capture_output=True).returncode:
             pytest.skip("only root may start this interpreter")
+        for folder in list(home.parents)[:-2]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return transport
+
+
+def test_a_part_that_may_not_be_written_any_more_is_gone_on_with(push, plain, made, home):
+    """The crash came after the rights were taken away and before the file was moved to its place."""
+    plan = made.plan("~/store")
+    plain.cut_after = 700_000
+    with pytest.raises(SealiftError):
+        push(plan, plain)
+    parts = list((home / "store/staging").rglob("*.part"))
+    for part in parts:
+        part.chmod(0o444)
+    plain.cut_after = None
+    assert parts and push(plan, plain).bytes_resumed > 0
+    assert released(home, plan) == FILES
+
+
+def test_no_rights_are_named(push, plain, made, home):
+    home.chmod(0o500)
+    transport = plain
     with pytest.raises(SealiftError) as caught:
         push(made.plan("~/store"), transport)
     assert caught.value.code == "push.no-rights"

@@ -16,17 +16,34 @@ DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def make_folders(base, path):
-    """Make the folders of ``path`` below ``base``; no link is followed."""
-    at = base
+    """Make the folders of ``path`` below ``base``; no link is followed. Gives those in which one was made, to be flushed."""
+    at, changed = base, []
     for name in [p for p in path.split("/") if p]:
-        at = os.path.join(at, name)
+        inside, at = at, os.path.join(at, name)
         try:
             os.mkdir(at, 0o755)
+            changed.append(inside)
         except OSError as problem:
             if problem.errno != errno.EEXIST:
                 raise
             if os.path.islink(at) or not os.path.isdir(at):
                 raise Failed("unsafe-store", path=at) from None
+    return changed
+
+
+def open_part(path):
+    """A file that is being written, made where there is none. The last push may have ended after it took the right to write away."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
+    except OSError as problem:
+        if problem.errno != errno.EACCES:
+            raise
+    handle = os.open(path, os.O_RDONLY | NOFOLLOW)
+    try:
+        os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+    return os.open(path, os.O_RDWR | NOFOLLOW)
 
 
 def sync_folder(path):

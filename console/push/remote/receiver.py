@@ -42,6 +42,7 @@ from console.push.remote.disk import (
     in_threads,
     make_folders,
     medium_digests,
+    open_part,
     range_digest,
     read_digest,
     read_note,
@@ -113,7 +114,7 @@ class Receiver:
         self.parts, self.ready, self.ready_bytes = {}, [], 0
         self.replaced = set()
         self.looked = self.told = 0
-        self.journals, self.made = set(), set()
+        self.journals, self.made, self.changed = set(), set(), set()
         self.lanes_came, self.onward = False, None
 
     # Locks -----------------------------------------------------------------------------------------------------------
@@ -181,9 +182,11 @@ class Receiver:
         return os.path.join(self.staging, self.plan.sha(number) + ".journal")
 
     def prepare(self):
-        make_folders("/", self.store)
+        changed = make_folders("/", self.store)
         for path in ("objects", "staging/" + self.release, "releases"):
-            make_folders(self.store, path)
+            changed += make_folders(self.store, path)
+        for folder in set(changed):
+            sync_folder(folder)
         self.lock_store()
         if self.plan.head.get("relay") or traces_of_relay():
             from console.push.remote import onward
@@ -247,6 +250,8 @@ class Receiver:
                 return None
             note = read_note(path)
             if self.degree != "media" and note and note["stat"] == stamp(state) and RANK.get(note["degree"], 0) >= RANK[self.degree]:
+                if self.give_rights(handle, number, state):
+                    self.write_note(number, os.fstat(handle), note["degree"])
                 self.reuse(state.st_size, True)
                 return True
             found = (
@@ -258,11 +263,28 @@ class Receiver:
                 if digest != real:
                     return None
                 self.tell_looked(length)
-            self.write_note(number, state, self.degree)
+            self.write_note(number, os.fstat(handle) if self.give_rights(handle, number, state) else state, self.degree)
             self.reuse(state.st_size, False)
             return True
         finally:
             os.close(handle)
+
+    def give_rights(self, handle, number, state):
+        """Have an object readable, and executable where a release wants it so; a crash may have come before that, and what is
+        data in one release may be a program in another. Whether anything was changed."""
+        mode = self.rights(number) | state.st_mode & 0o111
+        if mode == state.st_mode & 0o7777:
+            return False
+        try:
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+        except OSError as problem:
+            problem.filename = self.place(number)
+            raise
+        return True
+
+    def rights(self, number):
+        return 0o555 if self.plan.modes[number] else 0o444
 
     def reuse(self, length, trusted):
         """Bytes that need not come; ``by`` says whether all of them were believed untouched or some had to be hashed."""
@@ -303,7 +325,7 @@ class Receiver:
 
     def look_at_part(self, number):
         """Take over what an earlier push left: by its journal while the file is untouched since, else by hashing."""
-        handle = os.open(self.part_path(number), os.O_RDWR | NOFOLLOW)
+        handle = open_part(self.part_path(number))
         try:
             state = os.fstat(handle)
             noted, last, rank = self.journal(number)
@@ -333,6 +355,7 @@ class Receiver:
                 part.fresh, part.unsynced = good, 1
                 self.flush_part(number)
                 self.close_part(number)
+                self.sync_changed()
         finally:
             os.close(handle)
 
@@ -456,8 +479,7 @@ class Receiver:
         if part is None:
             if len(self.parts) >= OPEN_FILES:
                 self.settle_parts()
-            handle = os.open(self.part_path(number), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
-            part = self.parts[number] = Part(handle)
+            part = self.parts[number] = Part(open_part(self.part_path(number)))
         return part
 
     def chunk(self, wire, packed, number, index, length):
@@ -508,6 +530,7 @@ class Receiver:
                 self.finish_ready()
         elif part.unsynced >= SYNC_BYTES:
             self.flush_part(number)
+            self.sync_changed()
 
     def flush_part(self, number):
         """Put what was written onto the disk, then into the journal; never the other way round."""
@@ -522,6 +545,8 @@ class Receiver:
             os.fsync(handle)
         finally:
             os.close(handle)
+        if number not in self.journals:
+            self.changed.add(self.staging)
         part.fresh, part.unsynced = [], 0
         self.journals.add(number)
 
@@ -534,6 +559,7 @@ class Receiver:
         for number in list(self.parts):
             self.flush_part(number)
             self.close_part(number)
+        self.sync_changed()
 
     # Whole files -----------------------------------------------------------------------------------------------------
 
@@ -542,22 +568,26 @@ class Receiver:
         ready, self.ready, self.ready_bytes = self.ready, [], 0
         if len(ready) > 4:
             sync_file_system(self.lock)
-        folders = set()
         for number in ready:
             if self.whole(number):
-                folders.add(os.path.dirname(self.place(number)))
-        for folder in folders:
+                self.changed.add(os.path.dirname(self.place(number)))
+        self.sync_changed()
+
+    def sync_changed(self):
+        """Flush the folders in which something was made."""
+        changed, self.changed = self.changed, set()
+        for folder in changed:
             sync_folder(folder)
 
     def whole(self, number):
         """Make the object of a part that has every chunk; False where the medium gives back something else."""
         part, path = self.open_part(number), self.part_path(number)
         os.ftruncate(part.handle, self.plan.sizes[number])
+        os.fchmod(part.handle, self.rights(number))
         os.fsync(part.handle)
         if self.degree == "media" and not self.medium_is_right(number, path):
             self.flush_part(number)
             return False
-        os.fchmod(part.handle, 0o555 if self.plan.modes[number] else 0o444)
         place = self.place(number)
         self.folder(self.objects, self.plan.sha(number)[:2])
         os.rename(path, place)
@@ -578,7 +608,7 @@ class Receiver:
     def folder(self, base, path):
         """Make folders, once."""
         if (base, path) not in self.made:
-            make_folders(base, path)
+            self.changed.update(make_folders(base, path))
             self.made.add((base, path))
 
     def medium_is_right(self, number, path):
@@ -662,20 +692,19 @@ class Receiver:
         if os.path.islink(target):
             raise Failed("unsafe-store", path=target)
         old = os.path.isdir(target)
-        folders = set([target if old else fresh])
+        self.changed.add(target if old else fresh)
         for count, (path, number) in enumerate(self.plan.links()):
             self.wire.live()
             self.folder(target if old else fresh, os.path.dirname(path))
             place = os.path.join(target if old else fresh, path)
-            folders.add(os.path.dirname(place))
+            self.changed.add(os.path.dirname(place))
             if not old:
                 self.link(number, place)
             elif not same(place, self.place(number)):
                 beside = os.path.join(fresh, "link-%d" % count)
                 self.link(number, beside)
                 os.rename(beside, place)
-        for folder in folders:
-            sync_folder(folder)
+        self.sync_changed()
         if old:
             remove_tree(fresh)
         else:
@@ -700,7 +729,8 @@ class Receiver:
             for _, _, digest, at, length in self.plan.chunks(number):
                 if read_digest(target, at, length, self.wire.scratch) != digest:
                     raise Failed("io", path=place, reason="a copy reads back wrong")
-            os.fchmod(target, 0o555 if self.plan.modes[number] else 0o444)
+            os.fchmod(target, self.rights(number))
+            os.fsync(target)
         finally:
             os.close(source)
             os.close(target)
@@ -818,6 +848,7 @@ class Receiver:
         for number in list(self.parts):
             try:
                 self.flush_part(number)
+                self.sync_changed()
             except OSError:
                 pass  # the disk is full or gone; what the journal says is still true
 
