@@ -45,6 +45,7 @@ ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 
 REASONS = {
     "none-reaches": N_("Fed by the console: no other server reaches it by SSH."),
+    "none-free": N_("Fed by the console: no other server was free to feed it."),
     "left": N_("Fed by the console: the server before it dropped out."),
     "stalled": N_("Fed by the console: nothing more came from the server before it."),
     "wrong-bytes": N_("Fed by the console: the server before it passed on wrong bytes."),
@@ -295,6 +296,8 @@ class Chain(threading.Thread):
             for other in sorted(free, key=lambda m: m.work.left):
                 if other.state != "waiting" and self._start(other, member):
                     return
+        if reason == "none-reaches" and any(member.name in (m.reaches or {}) for m in self._members.values()):
+            reason = "none-free"
         self._to_console(member, reason)
 
     def _to_console(self, member: Member, reason: str = "") -> None:
