@@ -35,10 +35,12 @@ import time
 
 from console.push.remote import planes
 from console.push.remote.disk import (
+    FEW,
     FULL,
     NOFOLLOW,
     chunks_of,
     copy_range,
+    hash_range,
     in_threads,
     make_folders,
     medium_digests,
@@ -50,11 +52,14 @@ from console.push.remote.disk import (
     stamp,
     sync_file_system,
     sync_folder,
+    sync_folders,
     write_at,
+    written_out,
 )
 from console.push.remote.wire import RANK, Failed, Wire, ranges, read_plan
 
 SYNC_BYTES = 32 << 20
+AGAIN_BYTES = 512 << 10
 OPEN_FILES = 128
 DEDUPE_BYTES = 32 << 10
 NOTE_BYTES = 256 << 10
@@ -111,7 +116,7 @@ class Receiver:
         self.have = bytearray(len(plan.lengths))
         self.missing = Missing(len(plan.sizes))
         self.parts, self.ready, self.ready_bytes = {}, [], 0
-        self.replaced = set()
+        self.replaced, self.renamed = set(), set()
         self.looked = self.told = 0
         self.journals, self.made = set(), set()
         self.lanes_came, self.onward = False, None
@@ -171,14 +176,15 @@ class Receiver:
     # Before the first byte -------------------------------------------------------------------------------------------
 
     def place(self, number):
+        # Asked for several times a file, of which there may be 100,000: os.path.join takes four times as long.
         sha = self.plan.sha(number)
-        return os.path.join(self.objects, sha[:2], sha)
+        return "%s/%s/%s" % (self.objects, sha[:2], sha)
 
     def part_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".part")
+        return "%s/%s.part" % (self.staging, self.plan.sha(number))
 
     def journal_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".journal")
+        return "%s/%s.journal" % (self.staging, self.plan.sha(number))
 
     def prepare(self):
         make_folders("/", self.store)
@@ -472,18 +478,21 @@ class Receiver:
             self.wire.say(ok=[number, index])
             return
         part, at = self.open_part(number), start
-        flight = hashlib.sha256() if self.degree == "received" else None
+        hashed, flight, received = start, hashlib.sha256(), self.degree == "received"
         if self.onward is not None:
             self.onward.begin(every)
         for view in views:
-            if flight is not None:
+            if received:
                 flight.update(view)
             write_at(part.handle, view, at)
             at += len(view)
+            # Read back while more arrives, not when all is there: the sender need not wait for it then.
+            if not received and (at - hashed >= AGAIN_BYTES or at == start + length):
+                hash_range(flight, part.handle, hashed, at - hashed, self.wire.scratch)
+                hashed = at
             if self.onward is not None:
                 self.onward.wrote(len(view))
-        real = flight.digest() if flight is not None else read_digest(part.handle, start, length, self.wire.scratch)
-        if real != digest:
+        if flight.digest() != digest:
             self.wire.say(bad=[number, index])
             return
         self.count(number, index, every)
@@ -538,20 +547,21 @@ class Receiver:
     def finish_ready(self):
         """Whole files become objects, many at once: flushed, read back past the cache if that was asked for, renamed."""
         ready, self.ready, self.ready_bytes = self.ready, [], 0
-        if len(ready) > 4:
-            sync_file_system(self.lock)
-        folders = set()
+        flushed = len(ready) > FEW and sync_file_system(self.lock)
         for number in ready:
-            if self.whole(number):
-                folders.add(os.path.dirname(self.place(number)))
-        for folder in folders:
-            sync_folder(folder)
+            if self.whole(number, flushed):
+                self.renamed.add(os.path.dirname(self.place(number)))
 
-    def whole(self, number):
-        """Make the object of a part that has every chunk; False where the medium gives back something else."""
+    def whole(self, number, flushed):
+        """Make the object of a part that has every chunk; False where the medium gives back something else. ``flushed``: its
+        file system was, since it was written."""
         part, path = self.open_part(number), self.part_path(number)
-        os.ftruncate(part.handle, self.plan.sizes[number])
-        os.fsync(part.handle)
+        # Only where it is needed: setting the size it has makes the file unwritten again, and its flush slow.
+        if os.fstat(part.handle).st_size != self.plan.sizes[number]:
+            os.ftruncate(part.handle, self.plan.sizes[number])
+            flushed = False
+        if not (flushed and written_out(part.handle)):
+            os.fsync(part.handle)
         if self.degree == "media" and not self.medium_is_right(number, path):
             self.flush_part(number)
             return False
@@ -671,8 +681,7 @@ class Receiver:
                 beside = os.path.join(fresh, "link-%d" % count)
                 self.link(number, beside)
                 os.rename(beside, place)
-        for folder in folders:
-            sync_folder(folder)
+        sync_folders(folders, self.lock)
         if old:
             remove_tree(fresh)
         else:
@@ -799,6 +808,9 @@ class Receiver:
             self.settle_parts()
             self.wire.say(again=ranges(self.have))
             return False
+        # A name that a power cut takes back before this is the part's again, which is then hashed.
+        sync_folders(self.renamed, self.lock)
+        self.renamed.clear()
         if self.replaced:
             self.mend_other_releases()
         if self.replaced or not self.linked():
