@@ -85,6 +85,12 @@ def shown(value: str | None) -> str | None:
     return None if text.lower() in NONE_WORDS else text
 
 
+def measured(text: str | None) -> str | None:
+    """What stands where a reading is expected; None for no value, also when words without a digit say why."""
+    value = shown(text)
+    return value if value is not None and re.search(r"\d|[^\w\s\[\]().,/!-]", value) else None
+
+
 def number(text: str | None) -> int | float | None:
     """``"12"`` as int, ``"12.8"`` as float, None for anything that is not wholly a number."""
     match = _NUMBER.fullmatch((text or "").strip())
