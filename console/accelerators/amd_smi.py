@@ -54,6 +54,14 @@ class _Entry:
         """A number of ``unit`` (a pattern); sizes come as MiB."""
         return _amount(self.page, self._line(path), self.text(*path), unit)
 
+    def size(self, *path: str) -> int | None:
+        """A size in bytes."""
+        text = self.text(*path)
+        if text is None:
+            return None
+        value, unit = self.amount("[KMGT]?B", *path), text.split(" ")[-1]
+        return round((value or 0) * 1024 ** " KMGT".index(unit[:-1] or " "))
+
     def count(self, *path: str) -> int | None:
         """A whole number."""
         text = self.text(*path)
@@ -99,14 +107,25 @@ def _amount(page: Page, line: int, text: str | None, unit: str) -> int | float |
     return mib(value, match[2]) if unit == _SIZE else value
 
 
+def _is_shorter(last: Node, first: Node) -> bool:
+    """Whether sections, or keys of the section that the page ends in, are printed for the first GPU only."""
+    if not {node.name for node in first.children} <= {node.name for node in last.children}:
+        return True
+    end = last.children[-1] if last.children else last
+    same = first.get(end.name)
+    return same is not None and end.value is None and not {node.name for node in same.children} <= {node.name for node in end.children}
+
+
 def _entries(page: Page, as_json: bool) -> Iterator[_Entry]:
     if not as_json:
         page.whole()
-        for node in _tree(page).all("GPU"):
-            index = whole(node.value)
-            if index is None:
+        nodes = _tree(page).all("GPU")
+        for node in nodes:
+            if whole(node.value) is None:
                 page.fail(node.line, "the GPU has no number")
-            yield _Entry(page, index, node)
+        if len(nodes) > 1 and _is_shorter(nodes[-1], nodes[0]):
+            page.fail(len(page.lines) - 1, "the last device is cut off")
+        yield from (_Entry(page, int(node.value or 0), node) for node in nodes)
         return
     value = strict_json(page.text, page)
     value = value.get("gpu_data", value.get("gpus")) if isinstance(value, dict) else value
@@ -132,8 +151,6 @@ def parse_list(page: Page, as_json: bool) -> dict[str, Any]:
     devices, _ = _devices(page, as_json, lambda e: {
         "bus_id": e.bus("bdf"), "uuid": e.text("uuid"), "kfd_id": e.count("kfd_id"), "node_id": e.count("node_id"),
         "partition_id": e.count("partition_id")})
-    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
-        page.fail(len(page.lines) - 1, "the last device is cut off")
     return {"device_count": len(devices), "devices": devices}
 
 
@@ -155,8 +172,6 @@ def numa_nodes(page: Page) -> dict[int, int]:
 def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
     """``amd-smi static``."""
     devices, entries = _devices(page, as_json, _static)
-    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
-        page.fail(len(page.lines) - 1, "the last device is cut off")
     driver = next((e.text("driver", "version") for e in entries if e.text("driver", "version")), None)
     return drop_none({"device_count": len(devices), "devices": devices, "driver_version": driver})
 
@@ -164,7 +179,9 @@ def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
 def _metric(entry: _Entry) -> dict[str, Any]:
     celsius = r"[°\ufffd]?C"
     edge, junction = entry.amount(celsius, "temperature", "edge"), entry.amount(celsius, "temperature", "hotspot")
-    return {"power_w": entry.amount("W", "power", "socket_power"),
+    power = next((watts for name in ("socket_power", "current_socket_power", "average_socket_power")
+                  if (watts := entry.amount("W", "power", name)) is not None), None)
+    return {"power_w": power,
             "temperature_c": junction if edge is None else edge,
             "temperature_sensor": "edge" if edge is not None else "junction" if junction is not None else None,
             "memory_temperature_c": entry.amount(celsius, "temperature", "mem"),
@@ -199,20 +216,23 @@ _READING = re.compile(r"N/A|[\d./\-]+(?: ?(?:[°\ufffd]?C|%|[KMG]?Hz|[KMGT]i?B(?
 
 def parse_monitor(page: Page) -> dict[str, Any]:
     """``amd-smi monitor``, with ``amd-smi version`` ahead or without."""
-    start = next((n for n, line in page.numbered() if line.split()[:1] == ["GPU"]), None)
+    start = next((n for n, line in page.numbered() if line.split()[:1] == ["GPU"] or line.split()[:2] == ["TIMESTAMP", "GPU"]),
+                 None)
     if start is None:
         page.empty()
     if not page.ended:
         page.fail(len(page.lines) - 1, "the page is cut off")
     titles, devices = page.lines[start].split(), []
     for index, line in page.numbered(start + 1):
+        line = re.sub(r"(?<=\d)/ +(?=\d)", "/", line)
         cells = re.split(r"\s{2,}", line.strip())
         cells = cells if len(cells) == len(titles) else _READING.findall(line)
         if not line.strip():
             break
-        if len(cells) != len(titles) or whole(cells[0]) is None:
+        row = dict(zip(titles, cells, strict=False))
+        if len(cells) != len(titles) or whole(row["GPU"]) is None:
             page.fail(index, "the row does not fit its header")
-        devices.append(_monitored(page, index, dict(zip(titles, cells, strict=True))))
+        devices.append(_monitored(page, index, row))
     if not devices:
         page.empty()
     unique = {device["index"]: device for device in reversed(devices)}
@@ -240,6 +260,8 @@ _CSV = {"gpu": "index", "power_usage": "power_w", "socket_power": "power_w", "ho
         "market_name": "name", "device_id": "device_id", "target_graphics_version": "gfx_version",
         "size": "memory_total_mib"}
 _TEXTS = ("bus_id", "uuid", "name", "device_id", "gfx_version")
+_READINGS = {"power_w": "W", "temperature_c": _CELSIUS, "memory_temperature_c": _CELSIUS, "gpu_percent": "%",
+             "memory_used_mib": _SIZE, "memory_total_mib": _SIZE}
 
 
 def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
@@ -272,6 +294,43 @@ def parse_csv(page: Page) -> dict[str, Any]:
     return {"device_count": len(devices), "devices": devices}
 
 
+def parse_monitor_json(page: Page) -> dict[str, Any]:
+    """``amd-smi monitor --json``."""
+    def read(entry: _Entry) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, key in _CSV.items():
+            if key in _READINGS and found.get(key) is None:
+                found[key] = entry.amount(_READINGS[key], name)
+        return found
+
+    devices, _ = _devices(page, True, read)
+    unique = {device["index"]: device for device in reversed(devices)}
+    return {"device_count": len(unique), "devices": [unique[index] for index in sorted(unique)]}
+
+
+_VERSION = {"tool_version": ("amdsmi tool", "version"), "library_version": ("amdsmi library version", "amdsmi_library_version"),
+            "rocm_version": ("rocm version", "rocm_version"), "driver_version": ("amdgpu version", "amdgpu_version")}
+
+
+def _versions(said: dict[str, str | None]) -> dict[str, Any]:
+    return drop_none({ours: next((shown(said[name]) for name in names if name in said), None) for ours, names in _VERSION.items()})
+
+
+def parse_version_fields(page: Page, as_json: bool) -> dict[str, Any]:
+    """``amd-smi version --json`` and ``--csv``."""
+    if as_json:
+        value = strict_json(page.text, page)
+        entries = value if isinstance(value, list) else [value]
+    else:
+        page.whole()
+        rows = [line.split(",") for _, line in page.numbered() if line.strip()]
+        entries = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    if len(entries) != 1 or not isinstance(entries[0], dict):
+        page.fail(0, "this is not the version of one tool")
+    found = _versions({str(key).lower(): str(text) for key, text in entries[0].items() if not isinstance(text, dict | list)})
+    return found if "tool_version" in found else page.empty()
+
+
 def parse_version(page: Page) -> dict[str, Any]:
     """``amd-smi version``."""
     line = next((line for _, line in page.numbered() if "AMDSMI Tool:" in line), None)
@@ -280,9 +339,7 @@ def parse_version(page: Page) -> dict[str, Any]:
     if page.lines[-1] == line:
         page.whole()
     said = dict(part.partition(":")[::2] for part in line.split("|"))
-    said = {key.strip().lower(): shown(value) for key, value in said.items()}
-    return drop_none({"tool_version": said.get("amdsmi tool"), "library_version": said.get("amdsmi library version"),
-                      "rocm_version": said.get("rocm version"), "driver_version": said.get("amdgpu version")})
+    return _versions({key.strip().lower(): shown(value) for key, value in said.items()})
 
 
 def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:
@@ -311,9 +368,8 @@ def _running(page: Page, entry: _Entry, as_json: bool) -> Iterator[dict[str, Any
         infos = [node for node in source.all("PROCESS_INFO") if node.children] if isinstance(source, Node) else []
     for info in infos:
         inner = _Entry(page, entry.index, info)
-        used = inner.amount(_SIZE, "memory_usage", "vram_mem")
         yield {"gpu": entry.index, "pid": inner.count("pid"), "name": inner.text("name"),
-               "vram_bytes": None if used is None else round(used * 1048576)}
+               "vram_bytes": inner.size("memory_usage", "vram_mem")}
 
 
 # --- the table of ROCm 7 -----------------------------------------------------------------------------------------
@@ -397,6 +453,26 @@ def parse_topology(page: Page) -> dict[str, Any]:
     if not topology:
         page.empty()
     devices = list(next(iter(topology.values())))
+    return {"device_count": len(devices), "topology": {"devices": devices} | topology}
+
+
+def parse_topology_json(page: Page) -> dict[str, Any]:
+    """``amd-smi topology --json``."""
+    value = strict_json(page.text, page)
+    entries = value.get("topology", value.get("gpu_data")) if isinstance(value, dict) else value
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) and isinstance(e.get("links"), list) for e in entries):
+        page.fail(0, "the JSON is not a list of GPUs and their links")
+    devices = [str(entry.get("bdf")) for entry in entries]
+    wanted = {"links": "link_type", "weights": "weight", "hops": "num_hops"}
+    topology: dict[str, Any] = {ours: {} for ours, theirs in wanted.items() if any(theirs in link for e in entries for link in e["links"])}
+    for name, entry in zip(devices, entries, strict=True):
+        peers = [str(link.get("bdf")) for link in entry["links"]]
+        if sorted(peers) != sorted(devices):
+            page.fail(0, f"the links of {name[:40]} do not lead to every device")
+        for ours, row in topology.items():
+            cells = [link.get(wanted[ours]) for link in entry["links"]]
+            said = [shown(str(cell)) if ours == "links" else number(str(cell)) for cell in cells]
+            row[name] = dict(zip(peers, said, strict=True))
     return {"device_count": len(devices), "topology": {"devices": devices} | topology}
 
 

@@ -293,14 +293,20 @@ def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
     return {"fields": fields} | _versions(fields, path)
 
 
+_RUNNING = re.compile(r"\[[\w.\-]{1,60}:([\w.\-]{1,60})\]")
+
+
 def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
-    version = fields.get("Version", fields.get("version"))
     if "package_name" in fields and "version" in fields:
         return {"cann_package": fields["package_name"], "cann_version": fields["version"]}
     if "Driver_Install_Path_Param" in fields:
         return {"driver_path": fields["Driver_Install_Path_Param"]}
-    if version is None:
-        return {}
+    running = _RUNNING.fullmatch(fields.get("toolkit_running_version", fields.get("runtime_running_version", "")))
+    # The version of a part of CANN is not that of the whole, which the folder is named after.
+    toolkit = running[1] if running else fields.get("version_dir")
+    version = fields.get("Version", fields.get("version"))
+    if toolkit is not None or version is None:
+        return {} if toolkit is None else {"cann_version": toolkit}
     is_firmware = "/firmware/" in path or "compatible_version_drv" in fields or (
         "firmware_version" in fields and "/driver/" not in path)
     if "toolkit" in path or "cann" in path.lower():

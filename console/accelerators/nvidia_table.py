@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, mib, shown, whole
+from console.facts.grammar import Page, framed, mib, shown, whole
 
 MAX_WIDTH, MAX_DEVICES = 1000, 2048
 _RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
@@ -36,6 +36,7 @@ def parse_table(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output`` for a layout that is not this table's, or a table cut off.
     """
+    page = framed(page)
     start = next((n for n, line in page.numbered() if "NVIDIA-SMI" in line and line.lstrip().startswith("|")), None)
     if start is None:
         page.empty()
