@@ -8,7 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from console.accelerators import amd_smi, ascend_pages, ascend_table, nvidia_monitor, nvidia_query, nvidia_table, rocm_smi, topology
+from console.accelerators import (
+    amd_smi,
+    amd_table,
+    ascend_pages,
+    ascend_table,
+    nvidia_monitor,
+    nvidia_query,
+    nvidia_table,
+    rocm_smi,
+    rocminfo,
+    topology,
+)
 from console.accelerators.toolerrors import tool_error
 from console.facts import collectenv, cpu, dmesg, lspci, memory, os, surroundings
 from console.facts.fact import UNKNOWN_TOOL
@@ -197,14 +208,14 @@ def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
         "list": lambda: amd_smi.parse_list(page, as_json), "static": lambda: amd_smi.parse_static(page, as_json),
         "metric": lambda: amd_smi.parse_metric(page, as_json), "monitor": lambda: amd_smi.parse_monitor(page),
         "version": lambda: amd_smi.parse_version(page), "topology": lambda: amd_smi.parse_topology(page),
-        "": lambda: amd_smi.parse_table(page)}
+        "": lambda: amd_table.parse_table(page)}
     if verb not in readers:
         raise UNKNOWN_TOOL(tool=call.line[:200])
     return readers[verb]()
 
 
 def _rocminfo(page: Page, _call: Call) -> dict[str, Any]:
-    found = amd_smi.parse_rocminfo(page)
+    found = rocminfo.parse_rocminfo(page)
     return ({"vendor": "hygon"} if re.search(r"Device Type:\s+DCU", page.text) else {}) | found
 
 
