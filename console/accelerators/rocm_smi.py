@@ -8,7 +8,7 @@ from typing import Any
 
 from console.facts.grammar import Page, mib, number, shown, strict_json, whole
 
-_CARD = re.compile(r"(?:card|gpu|dcu)(\d{1,4})", re.IGNORECASE)
+_CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
 _WORDS = re.compile(r"\S+(?: \S+)*")
 

@@ -15,7 +15,9 @@ BUS_ID = re.compile(r"(?<![0-9A-Fa-f:])[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-
 
 _PATTERNS = (
     ("gpu_lost", r"(?:Unable to determine the device handle|GPU ).{0,120}GPU is lost|GPU is lost\b"),
-    ("device_handle_error", r"Unable to determine the device handle for.{0,80}: \S"),
+    ("device_handle_error", r"Unable to determine the device handle.{0,80}: "
+                            r"(?:Unknown Error|Not Found|Uninitialized|Timeout"
+                            r"|No Permission|Insufficient|Reset|Unable to communicate|Not Supported|Invalid)"),
     ("driver_library_mismatch", r"Failed to initialize NVML: Driver/library version mismatch"),
     ("driver_not_running", r"NVIDIA-SMI has failed because it couldn'?t communicate with the NVIDIA driver"
                            r"|Failed to initialize NVML: Driver Not Loaded"
@@ -26,8 +28,7 @@ _PATTERNS = (
                    r"|No AMD GPUs specified|Unable to detect any GPU devices"),
     ("insufficient_permissions", r"Failed to initialize NVML: Insufficient Permissions|Insufficient Permissions\s*$"
                                  r"|Unable to open /dev/kfd read-write: Permission denied|^\d{1,3} \| AMDSMI_STATUS_NO_PERM"),
-    # Other words behind it are rare and say no more (an operating system that blocks access, a library not found).
-    ("nvml_unknown_error", r"Failed to initialize NVML: "),
+    ("nvml_unknown_error", r"Failed to initialize NVML: Unknown Error"),
     ("driver_not_running", r"ROCk module is NOT loaded|Driver not initialized \(amdgpu not found in modules\)"
                            r"|ERROR:\S* ?amdgpu not found in modules"
                            r"|^\d{1,3} \| AMDSMI_STATUS_(?:DRIVER_NOT_LOADED|NOT_INIT)\b"),
@@ -42,6 +43,9 @@ _PATTERNS = (
                           r"|No supported devices? in|Failed to query \"[^\"]{1,60}\" result"
                           r"|Field \"[^\"]{1,80}\" is not a valid field to query|^\d{1,3} \| AMDSMI_STATUS_NOT_SUPPORTED"),
 )
+# Other words behind these are rare and say no more; only a line that was not cut can be told from the ones above.
+_WHOLE = (("device_handle_error", re.compile(r"Unable to determine the device handle for.{0,80}: \S.*")),
+          ("nvml_unknown_error", re.compile(r"Failed to initialize NVML: \S.*")))
 _RULES = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
 _AHEAD = re.compile(r"DrvMng\w+ failed|drv\w+ fail|WARNING|ROCk module|cat: /sys/|Error code:$",
                     re.IGNORECASE)
@@ -61,6 +65,8 @@ def tool_error(text: str) -> dict[str, Any] | None:
         if len(line) > 2000:
             return None
         kind = next((kind for kind, rule in _RULES if rule.search(line)), None)
+        if kind is None and number + 1 < len(lines):
+            kind = next((kind for kind, rule in _WHOLE if rule.fullmatch(line)), None)
         if kind:
             return _described(kind, lines[number], text, [text for _, text in filled[position + 1:]])
         if not (_AHEAD.search(line) or _decoration(line)):

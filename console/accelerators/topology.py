@@ -70,7 +70,7 @@ def _affinities(page: Page, index: int, line: str, names: list[str], titles: lis
     values = words[len(names) + 1 :]
     if values and not titles:
         page.fail(index, "the row is longer than the header")
-    if not values:
+    if not any(shown(value) is not None for value in values):
         return
     if len(values) != len(titles):
         values = _by_place(page, index, line, names, titles)

@@ -181,6 +181,12 @@ def test_topology_without_affinities_of_the_host() -> None:
         "devices": ["GPU0"], "links": {"GPU0": {"GPU0": "X"}}}
 
 
+def test_columns_that_tell_nothing_need_no_place() -> None:
+    page = "        GPU0    CPU Affinity    NUMA Affinity   GPU NUMA ID\nGPU0     X                                      {}\n\nLegend:\n"
+    assert "cpu_affinity" not in read("nvidia-smi topo -m", page.format("N/A"))["topology"]
+    assert refused("nvidia-smi topo -m", page.format("0-7"))
+
+
 @pytest.mark.parametrize("remark", ["NVML: Unable to retrieve NVLink information as all links are inactive",
                                     "NVML: Unable to retrieve Nvlink information as all links are inActive"])
 def test_links_that_are_down(remark: str) -> None:
@@ -397,6 +403,15 @@ ERRORS = [
     ("amd-smi metric", "amdsmi.amdsmi_exception.AmdSmiLibraryException: Error code:\n\t10 | AMDSMI_STATUS_NO_PERM - Permission Denied\n",
      "insufficient_permissions"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind"), [
+    ("Failed to initialize NVML: Driver/library version mismatch\n", "driver_library_mismatch"),
+    ("Unable to determine the device handle for GPU 0000:05:00.0: GPU is lost.  Reboot the system\n", "gpu_lost")])
+def test_an_error_that_is_cut_is_no_other_error(text: str, kind: str) -> None:
+    for end in range(1, len(text)):
+        if not refused("nvidia-smi", text[:end]):
+            assert read("nvidia-smi", text[:end])["error_kind"] == kind
 
 
 @pytest.mark.parametrize(("tool", "text", "kind"), ERRORS, ids=[kind for _, _, kind in ERRORS])
