@@ -287,8 +287,15 @@ def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
             "pending_blacklist": _said(pages.get(("Pending Page Blacklist", "Pending")))}
 
 
+_PROCESS_HEAD = ("GPU instance ID", "Compute instance ID")  # what stands ahead of the number of a process
+
+
 def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any]]:
     section = gpu.get(("Processes", "Compute Processes"))
+    last = section.children[-1] if section and section.children else section
+    open_end = last and (last.name in _PROCESS_HEAD or last is section and last.value is None)
+    if last and open_end and not any(line.strip() for line in page.lines[last.line + 1:]):
+        page.fail(last.line, "the process is cut off")
     for node in section.all("Process ID") if section else []:
         used = node.get("Used GPU Memory")
         if used is None:

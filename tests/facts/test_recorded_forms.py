@@ -108,6 +108,21 @@ MIG = """
 """
 
 
+@pytest.mark.parametrize("kept", range(1, 8))
+def test_a_log_that_ends_inside_its_processes_is_cut(kept: int) -> None:
+    head = ["==============NVSMI LOG==============", "", "Attached GPUs : 1", "GPU 00000000:0C:00.0",
+            "    Product Name : Card", "    FB Memory Usage", "        Total : 900 MiB", "        Used : 90 MiB"]
+    section = ["    Processes", "        GPU instance ID : N/A", "        Compute instance ID : N/A",
+               "        Process ID : 71", "            Type : C", "            Name : worker",
+               "            Used GPU Memory : 60 MiB"]
+    text = "\n".join(head + section[:kept]) + "\n"
+    if kept < len(section):
+        assert refused("nvidia-smi -q", text)
+    else:
+        assert read("nvidia-smi -q", text)["processes"] == [
+            {"gpu": 0, "pid": 71, "type": "C", "name": "worker", "used_mib": 60}]
+
+
 def test_a_table_may_end_with_its_rule_and_be_followed_by_text() -> None:
     plain = read("nvidia-smi", TABLE)
     assert plain["device_count"] == 1 and plain["processes"] == [] and plain["devices"][0]["power_w"] == 44
