@@ -8,6 +8,8 @@ from typing import Any
 from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean
 
+# What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
+_SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1,40}\))?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=(.*)")
 
 
@@ -35,7 +37,7 @@ def release_fields(page: Page) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith("#") or _SENTENCE.fullmatch(text):
             continue
         match = _ASSIGNMENT.fullmatch(text)
         if not match or not _is_closed(match[2].strip()):

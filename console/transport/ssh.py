@@ -25,13 +25,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
-from paramiko.packet import Packetizer
 
 from console.errors import InputError, SealiftError, WorldError, code
 from console.i18n import N_
 from console.secrets import Secret
 from console.transport import hostcert
 from console.transport.base import Completed, command_line
+from console.transport.packets import BATCH_BYTES, Bulk, Packets
 
 # The transport turns what paramiko logs into errors with a code; its own lines would only repeat server text raw.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -43,12 +43,14 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "
 SHORT_BYTES = 1024
 """What is received in one piece below this is a short message, to be acknowledged at once."""
 
+BULK_BYTES = 64 << 10
+"""From here on data goes in many packets at once."""
+
+PACKET_SPARE_BYTES = 64
+"""What paramiko leaves of a packet for its head and tail."""
+
 DATA_REKEY_BYTES = 1 << 36
 """New keys after this many bytes on a data connection: what OpenSSH itself uses for AES."""
-
-MAX_BANNER_BYTES = 64 << 10
-MAX_PACKET_BYTES = 1 << 20
-"""OpenSSH refuses packets over 256 KiB; a little room is left for servers with larger ones."""
 
 MAX_DROPPED_BYTES = 256 << 20
 """Output past its limit is read and dropped up to here, then the channel is closed."""
@@ -149,30 +151,6 @@ class Login:
     sudo_password: Secret | None = None
 
 
-class _Packets(Packetizer):
-    """A packetizer that takes no memory for a peer's absurd promises."""
-
-    heard_bytes = 0
-    heard_at = 0.0
-
-    def read_message(self) -> tuple[int, paramiko.Message]:
-        found = super().read_message()
-        self.heard_at = time.monotonic()
-        return found
-
-    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        if not 0 <= n <= MAX_PACKET_BYTES:
-            raise paramiko.SSHException(f"a packet of {n} bytes")
-        return super().read_all(n, check_rekey)
-
-    def _read_timeout(self, timeout: float) -> bytes:
-        data = super()._read_timeout(timeout)
-        self.heard_bytes += len(data)
-        if self.heard_bytes > MAX_BANNER_BYTES:
-            raise paramiko.SSHException("an endless banner")
-        return data
-
-
 class _Through:
     """A channel in a socket's place. paramiko's thread closes what it stands on as its last act, and a channel whose
     own connection is gone already would raise there, where nobody catches."""
@@ -266,7 +244,7 @@ def _blocking_socket(sock: socket.socket) -> None:
 
 def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float) -> paramiko.Transport:
     """Agree on keys with the peer; the host key is known afterwards, and not yet judged."""
-    link = paramiko.Transport(sock, packetizer_class=_Packets)
+    link = paramiko.Transport(sock, packetizer_class=Packets)
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
     link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
     link.auth_timeout = link.channel_timeout = timeout_s
@@ -574,12 +552,12 @@ class SshStream:
             pipe.set_event(self._wake)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send all of ``data``; blocks while the command does not read. Never copies more than one packet."""
+        """Send all of ``data``; blocks while the command does not read."""
         view = memoryview(data).cast("B")
         self.channel.settimeout(self.patience_s)
         try:
             while view:
-                sent = self.channel.send(view)
+                sent = self.channel.send(view) if len(view) < BULK_BYTES else self._send_bulk(view[:BATCH_BYTES])
                 if not sent:
                     raise EOFError
                 view = view[sent:]
@@ -587,6 +565,20 @@ class SshStream:
             raise self._transport.late(self.patience_s or 0, "sending") from None
         except (OSError, EOFError, paramiko.SSHException):
             raise self._transport.lost("sending") from None
+
+    def _send_bulk(self, view: memoryview) -> int:
+        """Send as much of ``view`` as the command takes now, in many packets at once; waits until it takes some."""
+        channel, link = self.channel, self._transport.link
+        with channel.lock:
+            if channel.closed:
+                raise EOFError
+            size = channel._wait_for_send_window(len(view))
+            while 0 < size < len(view) and channel.out_window_size > 0:
+                size += channel._wait_for_send_window(len(view) - size)
+        if size:
+            # Not under the channel's lock: while keys are being changed the channel must still hear.
+            link._send_user_message(Bulk(channel.remote_chanid, view[:size], channel.out_max_packet_size - PACKET_SPARE_BYTES))
+        return size
 
     def close_stdin(self) -> None:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):

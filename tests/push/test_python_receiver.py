@@ -178,6 +178,8 @@ class Disk:
             "rename": self._moved,
         }.items():
             monkeypatch.setattr(os, name, self._after(getattr(os, name), act))
+        for module in (receiver, disk):
+            monkeypatch.setattr(module, "sync_file_system", self._after(disk.sync_file_system, lambda handle: self.unsafe.clear()))
         monkeypatch.setattr(os, "copy_file_range", None)
 
     def _after(self, real, act):
@@ -209,15 +211,18 @@ class Disk:
         return {path for path in here if ".chunks" not in path and not path.endswith(("/lock", "/lock.lanes"))}
 
 
+@pytest.mark.parametrize("few", [0, 1000], ids=["all at once", "one by one"])
 @pytest.mark.parametrize("degree", words.RANK)
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatch, degree, deep):
+def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatch, degree, deep, few):
+    for module in (receiver, disk):
+        monkeypatch.setattr(module, "FEW", few)
     monkeypatch.setattr(receiver, "SYNC_BYTES", 128 << 10)
     monkeypatch.setattr(receiver, "NOTE_BYTES", 1 << 40)
     files = FILES | {"deep/er/and/deeper": b"x", "deep/b": FILES["b"][:70_000]}
     older = make(tmp_path / "lib", {"a": FILES["a"], "c": b"c"}, CHUNK).plan(str(home / "store"), degree, "b" if deep else "a")
     plan = make(tmp_path / "lib", files, CHUNK, executable=("c",)).plan(str(home / "store"), degree)
-    disk = Disk(monkeypatch)
+    watched = Disk(monkeypatch)
     for one in (older, plan):
         frames = [b"C" + struct.pack(">III", n, i, one.length(n, i)) + _bytes(one, n, i) for n, i in _keys(one)]
         wire = _Wire([*frames, b"E"])
@@ -225,7 +230,7 @@ def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatc
         side.run()
         os.close(side.lock)
         assert wire.said[-1] == {"done": True, "degree": degree}
-        assert not disk.lost(home / "store") and not disk.early
+        assert not watched.lost(home / "store") and not watched.early
     assert (home / "store/releases" / plan.release_id / "deep/er/and/deeper").read_bytes() == b"x"
 
 

@@ -12,6 +12,9 @@ from console.push.remote.wire import BLOCK, Failed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 THREADS_BYTES = 64 << 20
+FEW = 4
+"""So many flushes cost less one by one than flushing all that is unwritten on the disk, which others may have filled."""
+
 DIRECT = getattr(os, "O_DIRECT", 0)
 
 
@@ -56,27 +59,52 @@ def sync_folder(path):
         os.close(handle)
 
 
+def sync_folders(paths, handle):
+    """Flush many folders; ``handle`` is any file of theirs."""
+    if len(paths) <= FEW or not sync_file_system(handle):
+        for path in paths:
+            sync_folder(path)
+
+
 def sync_file_system(handle):
-    """Start and await everything that is unwritten, at once; flushing many files one by one is then quick."""
+    """Start and await everything that is unwritten, at once; flushing many files one by one is then quick. Whether it was done."""
     try:
         import ctypes
 
-        ctypes.CDLL(None).syncfs(handle)
+        return ctypes.CDLL(None).syncfs(handle) == 0
     except (ImportError, OSError, AttributeError):
-        pass  # only the quick way is missing; each file is flushed by itself afterwards
+        return False  # only the quick way is missing; each is flushed by itself afterwards
+
+
+def written_out(handle):
+    """Whether all of a file was written without fault; asked after its file system was flushed. A flush of its own would say it
+    too, but empties the disk's write cache once more for each file."""
+    try:
+        import ctypes
+
+        whole = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER; no length means to the end
+        zero = ctypes.c_int64(0)
+        return ctypes.sizeof(ctypes.c_void_p) == 8 and ctypes.CDLL(None).sync_file_range(handle, zero, zero, whole) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
 
 
 def read_digest(handle, offset, length, buffer):
     """SHA-256 of a range as it reads back from the file; empty when the file ends before it does."""
     digest = hashlib.sha256()
+    return digest.digest() if hash_range(digest, handle, offset, length, buffer) else b""
+
+
+def hash_range(digest, handle, offset, length, buffer):
+    """Go on hashing with a range as it reads back from the file; False when the file ends before it does."""
     os.lseek(handle, offset, os.SEEK_SET)
     while length:
         count = os.readv(handle, [buffer[: min(length, BLOCK)]])
         if not count:
-            return b""
+            return False
         digest.update(buffer[:count])
         length -= count
-    return digest.digest()
+    return True
 
 
 def in_threads(act, items, size):

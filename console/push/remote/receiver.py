@@ -35,10 +35,12 @@ import time
 
 from console.push.remote import planes
 from console.push.remote.disk import (
+    FEW,
     FULL,
     NOFOLLOW,
     chunks_of,
     copy_range,
+    hash_range,
     in_threads,
     make_folders,
     medium_digests,
@@ -51,11 +53,14 @@ from console.push.remote.disk import (
     stamp,
     sync_file_system,
     sync_folder,
+    sync_folders,
     write_at,
+    written_out,
 )
 from console.push.remote.wire import RANK, Failed, Wire, ranges, read_plan
 
 SYNC_BYTES = 32 << 20
+AGAIN_BYTES = 512 << 10
 OPEN_FILES = 128
 DEDUPE_BYTES = 32 << 10
 NOTE_BYTES = 256 << 10
@@ -115,7 +120,7 @@ class Receiver:
         self.replaced = set()
         self.looked = self.told = 0
         self.journals, self.made, self.changed = set(), set(), set()
-        self.lanes_came, self.onward = False, None
+        self.lanes_came, self.unnamed, self.onward = False, False, None
 
     # Locks -----------------------------------------------------------------------------------------------------------
 
@@ -172,14 +177,15 @@ class Receiver:
     # Before the first byte -------------------------------------------------------------------------------------------
 
     def place(self, number):
+        # Asked for several times a file, of which there may be 100,000: os.path.join takes four times as long.
         sha = self.plan.sha(number)
-        return os.path.join(self.objects, sha[:2], sha)
+        return "%s/%s/%s" % (self.objects, sha[:2], sha)
 
     def part_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".part")
+        return "%s/%s.part" % (self.staging, self.plan.sha(number))
 
     def journal_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".journal")
+        return "%s/%s.journal" % (self.staging, self.plan.sha(number))
 
     def prepare(self):
         changed = make_folders("/", self.store)
@@ -355,7 +361,7 @@ class Receiver:
                 part.fresh, part.unsynced = good, 1
                 self.flush_part(number)
                 self.close_part(number)
-                self.sync_changed()
+                self.name_parts()
         finally:
             os.close(handle)
 
@@ -496,18 +502,21 @@ class Receiver:
             self.wire.say(ok=[number, index])
             return
         part, at = self.open_part(number), start
-        flight = hashlib.sha256() if self.degree == "received" else None
+        hashed, flight, received = start, hashlib.sha256(), self.degree == "received"
         if self.onward is not None:
             self.onward.begin(every)
         for view in views:
-            if flight is not None:
+            if received:
                 flight.update(view)
             write_at(part.handle, view, at)
             at += len(view)
+            # Read back while more arrives, not when all is there: the sender need not wait for it then.
+            if not received and (at - hashed >= AGAIN_BYTES or at == start + length):
+                hash_range(flight, part.handle, hashed, at - hashed, self.wire.scratch)
+                hashed = at
             if self.onward is not None:
                 self.onward.wrote(len(view))
-        real = flight.digest() if flight is not None else read_digest(part.handle, start, length, self.wire.scratch)
-        if real != digest:
+        if flight.digest() != digest:
             self.wire.say(bad=[number, index])
             return
         self.count(number, index, every)
@@ -530,7 +539,7 @@ class Receiver:
                 self.finish_ready()
         elif part.unsynced >= SYNC_BYTES:
             self.flush_part(number)
-            self.sync_changed()
+            self.name_parts()
 
     def flush_part(self, number):
         """Put what was written onto the disk, then into the journal; never the other way round."""
@@ -546,7 +555,7 @@ class Receiver:
         finally:
             os.close(handle)
         if number not in self.journals:
-            self.changed.add(self.staging)
+            self.unnamed = True
         part.fresh, part.unsynced = [], 0
         self.journals.add(number)
 
@@ -559,32 +568,49 @@ class Receiver:
         for number in list(self.parts):
             self.flush_part(number)
             self.close_part(number)
-        self.sync_changed()
+        self.name_parts()
+
+    def name_parts(self):
+        """Have the names of new parts and journals on the disk as well."""
+        if self.unnamed:
+            self.unnamed = False
+            sync_folder(self.staging)
 
     # Whole files -----------------------------------------------------------------------------------------------------
 
     def finish_ready(self):
         """Whole files become objects, many at once: flushed, read back past the cache if that was asked for, renamed."""
         ready, self.ready, self.ready_bytes = self.ready, [], 0
-        if len(ready) > 4:
-            sync_file_system(self.lock)
         for number in ready:
-            if self.whole(number):
+            self.settle_state(number)
+        flushed = len(ready) > FEW and sync_file_system(self.lock)
+        for number in ready:
+            if self.whole(number, flushed):
                 self.changed.add(os.path.dirname(self.place(number)))
-        self.sync_changed()
 
     def sync_changed(self):
         """Flush the folders in which something was made."""
         changed, self.changed = self.changed, set()
-        for folder in changed:
-            sync_folder(folder)
+        sync_folders(changed, self.lock)
 
-    def whole(self, number):
-        """Make the object of a part that has every chunk; False where the medium gives back something else."""
-        part, path = self.open_part(number), self.part_path(number)
-        os.ftruncate(part.handle, self.plan.sizes[number])
-        os.fchmod(part.handle, self.rights(number))
-        os.fsync(part.handle)
+    def settle_state(self, number):
+        """Size and rights as they are to stay, before the flush that covers them; whether anything was changed."""
+        handle = self.open_part(number).handle
+        state = os.fstat(handle)
+        # Only where it is needed: setting the size it has makes the file unwritten again, and its flush slow.
+        cut, mode = state.st_size != self.plan.sizes[number], self.rights(number)
+        if cut:
+            os.ftruncate(handle, self.plan.sizes[number])
+        if state.st_mode & 0o7777 != mode:
+            os.fchmod(handle, mode)
+        return cut or state.st_mode & 0o7777 != mode
+
+    def whole(self, number, flushed):
+        """Make the object of a part that has every chunk; False where the medium gives back something else. ``flushed``: its
+        file system was, since it was written."""
+        changed, part, path = self.settle_state(number), self.open_part(number), self.part_path(number)
+        if changed or not (flushed and written_out(part.handle)):
+            os.fsync(part.handle)
         if self.degree == "media" and not self.medium_is_right(number, path):
             self.flush_part(number)
             return False
@@ -832,6 +858,8 @@ class Receiver:
             self.settle_parts()
             self.wire.say(again=ranges(self.have))
             return False
+        # A name that a power cut takes back before this is the part's again, which is then hashed.
+        self.sync_changed()
         if self.replaced:
             self.mend_other_releases()
         if self.replaced or not self.linked():
@@ -848,7 +876,7 @@ class Receiver:
         for number in list(self.parts):
             try:
                 self.flush_part(number)
-                self.sync_changed()
+                self.name_parts()
             except OSError:
                 pass  # the disk is full or gone; what the journal says is still true
 
