@@ -234,6 +234,27 @@ def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatc
     assert (home / "store/releases" / plan.release_id / "deep/er/and/deeper").read_bytes() == b"x"
 
 
+def test_a_power_cut_takes_two_chunks_at_most(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(receiver, "SYNC_BYTES", 2 * CHUNK)
+    sizes = {f"f{n}": 1000 + n * 20_000 for n in range(12)} | {"big": 5 * CHUNK + 1, "other": 3 * CHUNK - 1}
+    plan = make(tmp_path / "lib", {name: noise(len(name) + size, size) for name, size in sizes.items()}, CHUNK).plan(str(home / "store"))
+    wire, at_risk = _Wire([b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in _keys(plan)] + [b"E"]), []
+
+    def say(**told):
+        wire.said.append(told)
+        told = [tuple(t["ok"]) for t in wire.said if "ok" in t]
+        lines = [json.loads(line) for j in (home / "store/staging").rglob("*.journal") for line in j.read_text().splitlines()]
+        there = sum(min(CHUNK, line["stat"][2] - CHUNK * index) for line in lines for index in line["chunks"])
+        there += sum(p.stat().st_size for p in (home / "store/objects").rglob("*") if len(p.name) == 64)
+        at_risk.append(sum(plan.length(*key) for key in told) - there)
+
+    wire.say = say
+    side = receiver.Receiver(wire, words.Plan(zlib.decompress(plan.message("0" * 32, "lead")[4:])))
+    side.run()
+    os.close(side.lock)
+    assert wire.said[-1] == {"done": True, "degree": "stored"} and 0 < max(at_risk) <= 2 * CHUNK
+
+
 def _keys(plan):
     return [plan.key(every) for every in range(plan.first[-1])]
 

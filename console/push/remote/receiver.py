@@ -100,7 +100,7 @@ class Part:
     """A file that is being written."""
 
     def __init__(self, handle):
-        self.handle, self.unsynced, self.fresh = handle, 0, []
+        self.handle, self.fresh = handle, []
 
 
 class Receiver:
@@ -116,7 +116,7 @@ class Receiver:
         self.staging = os.path.join(self.store, "staging", self.release)
         self.have = bytearray(len(plan.lengths))
         self.missing = Missing(len(plan.sizes))
-        self.parts, self.ready, self.ready_bytes = {}, [], 0
+        self.parts, self.ready, self.unsynced = {}, [], 0
         self.replaced = set()
         self.looked = self.told = 0
         self.journals, self.made, self.changed = set(), set(), set()
@@ -358,7 +358,7 @@ class Receiver:
                 # Only what was just hashed is noted from now on.
                 self.forget_journal(number)
                 part = self.parts[number] = Part(os.dup(handle))
-                part.fresh, part.unsynced = good, 1
+                part.fresh = good
                 self.flush_part(number)
                 self.close_part(number)
                 self.name_parts()
@@ -526,7 +526,7 @@ class Receiver:
         part = self.parts[number]
         self.have[every] = 1
         part.fresh.append(index)
-        part.unsynced += self.plan.lengths[every]
+        self.unsynced += self.plan.lengths[every]
         if number not in self.missing:
             self.missing[number] = self.plan.first[number + 1] - self.plan.first[number]
         self.missing[number] -= 1
@@ -534,12 +534,16 @@ class Receiver:
             self.onward.offer(every)
         if self.missing[number] == 0 and self.leads and not (self.lanes_came and self.plan.sizes[number] >= self.plan.head["lane_bytes"]):
             self.ready.append(number)
-            self.ready_bytes += part.unsynced
-            if self.ready_bytes >= SYNC_BYTES or len(self.ready) >= OPEN_FILES // 2:
-                self.finish_ready()
-        elif part.unsynced >= SYNC_BYTES:
+        if self.unsynced >= SYNC_BYTES or len(self.ready) >= OPEN_FILES // 2:
+            self.flush_written()
+
+    def flush_written(self):
+        """All that was written goes to disk, whichever file it is of: a power cut takes no more than was counted since."""
+        self.unsynced = 0
+        self.finish_ready()
+        for number in self.parts:
             self.flush_part(number)
-            self.name_parts()
+        self.name_parts()
 
     def flush_part(self, number):
         """Put what was written onto the disk, then into the journal; never the other way round."""
@@ -556,7 +560,7 @@ class Receiver:
             os.close(handle)
         if number not in self.journals:
             self.unnamed = True
-        part.fresh, part.unsynced = [], 0
+        part.fresh = []
         self.journals.add(number)
 
     def close_part(self, number):
@@ -564,11 +568,9 @@ class Receiver:
 
     def settle_parts(self):
         """Everything that was written goes to disk and into the journals; no file stays open."""
-        self.finish_ready()
+        self.flush_written()
         for number in list(self.parts):
-            self.flush_part(number)
             self.close_part(number)
-        self.name_parts()
 
     def name_parts(self):
         """Have the names of new parts and journals on the disk as well."""
@@ -580,7 +582,7 @@ class Receiver:
 
     def finish_ready(self):
         """Whole files become objects, many at once: flushed, read back past the cache if that was asked for, renamed."""
-        ready, self.ready, self.ready_bytes = self.ready, [], 0
+        ready, self.ready = self.ready, []
         for number in ready:
             self.settle_state(number)
         flushed = len(ready) > FEW and sync_file_system(self.lock)
