@@ -29,7 +29,7 @@ while read -r size sha && IFS= read -r path; do
     elif dd if="$f" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then
         real=$(dd if="$f" iflag=direct bs=1048576 2>/dev/null | digest)
     else
-        dd if="$f" iflag=nocache count=0 2>/dev/null || from=cache
+        dd if="$f" iflag=nocache count=0 2>/dev/null && [ "$(fincore -nbo RES "$f" 2>/dev/null | tr -d ' ')" = 0 ] || from=cache
         real=$(digest <"$f")
     fi
     [ "$real" = "$sha" ] || rm -f "$store/objects/$(printf %.2s "$sha")/$sha.chunks"

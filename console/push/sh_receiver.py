@@ -24,6 +24,15 @@ part() { printf '%s/staging/%s/%s.part' "$store" "$release" "$1"; }
 object() { printf '%s/objects/%s/%s' "$store" "$(printf %.2s "$1")" "$1"; }
 range() { dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | digest; }
 free() { df -Pk "$store" | tail -n 1 | { read -r _ _ _ kib _; echo "$((kib * 1024))"; }; }
+# Digest of a file as the degree wants it read; none where that cannot be.
+proof() {
+    if [ "$degree" != media ]; then digest <"$1"
+    elif dd if="$1" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then dd if="$1" iflag=direct bs=1048576 2>/dev/null | digest
+    elif dropped "$1"; then digest <"$1"
+    else echo none; fi
+}
+# Takes a file out of the cache; whether nothing of it is there any more.
+dropped() { dd if="$1" iflag=nocache count=0 2>/dev/null && [ "$(fincore -nbo RES "$1" 2>/dev/null | tr -d ' ')" = 0 ]; }
 flushed() { sync "$1" 2>/dev/null || sync; }
 # Make the folders of path $2 below $1; no link is followed.
 folders() {
@@ -102,8 +111,11 @@ while read -r op a b c; do
     case $op in
     object)  # object SHA256 SIZE MODE: is it there, whole? A damaged one becomes the part, whose good chunks are kept.
         f=$(object "$a") p=$(part "$a")
+        real=
+        [ -f "$f" ] && [ ! -L "$f" ] && [ "$(wc -c <"$f")" -eq "$b" ] && real=$(proof "$f")
+        [ "$real" = none ] && fail no-medium "$f"
         if [ ! -f "$f" ] || [ -L "$f" ]; then rm -f "$f"; echo no
-        elif [ "$(wc -c <"$f")" -eq "$b" ] && [ "$(digest <"$f")" = "$a" ]; then
+        elif [ "$real" = "$a" ]; then
             # Others may need it as data, or as a program.
             [ -n "$(find "$f" -perm "-$c")" ] || chmod "$c" "$f" || broke "$f"
             echo yes
@@ -133,12 +145,8 @@ while read -r op a b c; do
         chmod "$c" "$f" || broke "$f"
         flushed "$f"
         good=$a
-        if [ "$degree" = media ]; then
-            dd if="$f" iflag=nocache count=0 2>/dev/null
-            if dd if="$f" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then
-                good=$(dd if="$f" iflag=direct bs=1048576 2>/dev/null | digest)
-            else good=$(digest <"$f"); fi
-        fi
+        [ "$degree" = media ] && good=$(proof "$f")
+        [ "$good" = none ] && fail no-medium "$f"
         if [ "$(wc -c <"$f")" -eq "$b" ] && [ "$good" = "$a" ]; then
             folders "$store/objects" "$(printf %.2s "$a")"
             mv -f "$f" "$o" || broke "$o"

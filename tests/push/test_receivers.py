@@ -14,6 +14,7 @@ import pytest
 
 from console.errors import Cancelled, SealiftError
 from console.jobs.job import NullContext
+from console.push import connection
 from console.push.connection import receiver_command, receiver_source
 from console.push.sender import Means, Outcome, send
 from console.push.sh_receiver import SCRIPT
@@ -94,6 +95,31 @@ def test_what_is_there_already_gets_the_rights_that_the_release_needs(push, made
     modes = {name: stat.S_IMODE((folder / newer.release_id / name).stat().st_mode) for name in ("bin/small", "model/one.bin")}
     assert modes == {"bin/small": 0o555, "model/one.bin": 0o444}
     assert stat.S_IMODE((folder / plan.release_id / "model/two.bin").stat().st_mode) == 0o444
+
+
+@pytest.fixture
+def through_the_cache(kind, python, tmp_path_factory, monkeypatch):
+    """The environment of a server whose files can only be read through its cache, as of disks of memory on older systems."""
+    if kind == "busybox":
+        pytest.skip("its shell has a dd of its own")
+    if python:
+        told = connection.receiver_source().replace(b"os.readv(direct, [buffer])", b"os.read(-1, 1)").replace(b"_FADV_DONTNEED", b"_FADV_NORMAL")
+        monkeypatch.setattr(connection, "receiver_source", lambda: told)
+        return {}
+    tools = tmp_path_factory.mktemp("tools")
+    (tools / "dd").write_text(f"#!/bin/sh\ncase \"$*\" in *iflag=direct*|*nocache*) exit 1 ;; esac\nexec {shutil.which('dd')} \"$@\"\n")
+    (tools / "dd").chmod(0o755)
+    return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_what_cannot_be_read_from_the_medium_is_not_called_so(push, link, made, home, through_the_cache):
+    push(made.plan("~/store", degree="stored"), link(environment=through_the_cache))
+    for emptied in (False, True):
+        if emptied:
+            shutil.rmtree(home / "store")
+        with pytest.raises(SealiftError) as caught:
+            push(made.plan("~/store", degree="media"), link(environment=through_the_cache))
+        assert caught.value.code == "push.no-medium" and not push.last.done
 
 
 @pytest.mark.parametrize("seed", range(6))

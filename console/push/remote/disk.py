@@ -12,6 +12,7 @@ from console.push.remote.wire import BLOCK, Failed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 THREADS_BYTES = 64 << 20
+WINDOW = 256 << 20
 FEW = 4
 """So many flushes cost less one by one than flushing all that is unwritten on the disk, which others may have filled."""
 
@@ -153,6 +154,28 @@ def range_digest(path, offset, length, buffer):
         os.close(handle)
 
 
+def cached(handle):
+    """Whether any of a file may still be in the system's cache, and so would be read from there and not from the medium."""
+    size, at = os.fstat(handle).st_size, 0
+    try:
+        import ctypes
+
+        while at < size:
+            count = min(WINDOW, size - at)
+            window = mmap.mmap(handle, count, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=at)
+            first = ctypes.c_char.from_buffer(window)
+            pages = ctypes.create_string_buffer(-(-count // mmap.PAGESIZE))
+            failed = ctypes.CDLL(None).mincore(ctypes.byref(first), ctypes.c_size_t(count), pages)
+            del first
+            window.close()
+            if failed or any(page & 1 for page in set(pages.raw)):
+                return True
+            at += count
+    except (ImportError, OSError, ValueError, AttributeError):
+        return True  # nobody here can tell
+    return False
+
+
 def medium_digests(path, lengths, buffer):
     """SHA-256 of each of the consecutive ranges, read from the medium and not from the cache."""
     handle, direct = os.open(path, os.O_RDONLY | NOFOLLOW), None
@@ -167,7 +190,9 @@ def medium_digests(path, lengths, buffer):
         except OSError:
             if direct is not None:
                 os.close(direct)
-            direct = None  # a file system without direct reading; the cache was dropped above
+            direct = None  # a file system without direct reading
+            if cached(handle):
+                raise Failed("no-medium", path=path) from None
         source, low, high = handle if direct is None else direct, 0, 0
         for length in lengths:
             digest = hashlib.sha256()
