@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QStackedWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QStackedWidget, QWidget
 
 from console import units
 from console.errors import InputError
@@ -80,7 +80,7 @@ class PushTab(QStackedWidget):
         left.setHorizontalSpacing(theme.L)
         left.setVerticalSpacing(theme.M)
         left.addLayout(column(field(t("&Release"), self.release), self._size, gap=theme.XS), 0, 0, 1, 2)
-        for place, entry in enumerate((field(t("Counts as ver&ified when"), self.degree),
+        for place, entry in enumerate((field(t("Counts as verified &when"), self.degree),
                                        field(t("Most speed, &all servers together"), self.rate),
                                        field(t("&Only at these hours"), self.hours), field(t("Prior&ity"), self.priority))):
             left.addLayout(entry, 1 + place // 2, place % 2)
@@ -90,7 +90,9 @@ class PushTab(QStackedWidget):
         whole = QGridLayout()
         whole.setHorizontalSpacing(theme.XL)
         whole.addLayout(left, 0, 0)
-        whole.addLayout(column(label(t("Servers"), "strong"), self.servers, gap=theme.XS), 0, 1)
+        right = column(label(t("Servers"), "strong"), gap=theme.XS)
+        right.addWidget(self.servers, 1)
+        whole.addLayout(right, 0, 1)
         whole.setColumnStretch(0, 3)
         whole.setColumnStretch(1, 2)
         foot = row(gap=theme.M)
@@ -187,8 +189,13 @@ class PushTab(QStackedWidget):
     def _show_run(self, run: JobRun) -> None:
         run.stopped.connect(lambda: self._over(self._stopped))
         run.watched.connect(self._over)
+        run.grew.connect(lambda: self._bring(run))
         self._run_box.addWidget(run)
-        QTimer.singleShot(80, run, lambda: self._page.ensureWidgetVisible(run, 0, theme.XL))
+        self._bring(run)
+
+    def _bring(self, widget: QWidget) -> None:
+        """Scroll so that ``widget`` is in sight, once it has its place."""
+        QTimer.singleShot(80, widget, lambda: self._page.ensureWidgetVisible(widget, 0, theme.XL))
 
     def _over(self, then: Any = None, *found: Any) -> None:
         self._run.over()
@@ -208,14 +215,14 @@ class PushTab(QStackedWidget):
         t, rows = self.t, result["servers"]
         good = [one for one in rows if one["outcome"] == "verified"]
         table = Table([
-            Column(t("Server"), lambda s: s["name"], width=150),
-            Column(t("Outcome"), lambda s: t(wording.outcome(s["outcome"])[1]), tone=lambda s: wording.outcome(s["outcome"])[0], width=110),
-            Column(t("Verified"), lambda s: t(DEGREE_WORDS[s["degree"]]) if s["outcome"] == "verified" else "–", width=120),
-            Column(t("Sent"), lambda s: units.size(s["bytes_sent"]), number=True, width=90, sort=lambda s: s["bytes_sent"]),
-            Column(t("Was there"), lambda s: units.size(s["bytes_reused"] + s["bytes_resumed"]), number=True, width=100,
+            Column(t("Server"), lambda s: s["name"]),
+            Column(t("Outcome"), lambda s: t(wording.outcome(s["outcome"])[1]), tone=lambda s: wording.outcome(s["outcome"])[0], width=104),
+            Column(t("Verified"), lambda s: t(DEGREE_WORDS[s["degree"]]) if s["outcome"] == "verified" else "–", width=118),
+            Column(t("Sent"), lambda s: units.size(s["bytes_sent"]), number=True, width=86, sort=lambda s: s["bytes_sent"]),
+            Column(t("Was there"), lambda s: units.size(s["bytes_reused"] + s["bytes_resumed"]), number=True, width=92,
                    sort=lambda s: s["bytes_reused"] + s["bytes_resumed"]),
-            Column(t("Fed by"), lambda s: t("the console") if s["via"] == "console" else s["via"].removeprefix("relay:"), width=130),
-            Column(t("Time"), lambda s: units.duration(s["seconds"]), number=True, width=80, sort=lambda s: s["seconds"]),
+            Column(t("Fed by"), lambda s: t("the console") if s["via"] == "console" else s["via"].removeprefix("relay:"), width=110),
+            Column(t("Time"), lambda s: units.duration(s["seconds"]), number=True, width=70, sort=lambda s: s["seconds"]),
         ], t("What became of each server"), key=lambda s: s["name"])  # fmt: skip
         self._tell(rows, table, good, t("{good} of {all} servers have the release, verified.", good=len(good), all=len(rows)))
 
@@ -223,7 +230,7 @@ class PushTab(QStackedWidget):
         t, rows = self.t, result["servers"]
         good = [one for one in rows if one["verdict"] == "verified"]
         table = Table([
-            Column(t("Server"), lambda s: s["name"], width=180),
+            Column(t("Server"), lambda s: s["name"]),
             Column(t("Verdict"), lambda s: t(wording.outcome(s["verdict"])[1]), tone=lambda s: wording.outcome(s["verdict"])[0], width=130),
             Column(t("Verified"), lambda s: t(DEGREE_WORDS.get(s["degree"] or "", "–")), width=160),
             Column(t("Findings"), lambda s: f"{len(s['findings']):,}", number=True, width=90, sort=lambda s: len(s["findings"])),
@@ -240,4 +247,4 @@ class PushTab(QStackedWidget):
         errors = "\n".join(f"{one['name']}: {' '.join(wording.problem(one['error'], self.desk.lang))}" for one in rows if one["error"])
         self._run_box.addWidget(Banner("ok" if len(good) == len(rows) else "warn", words, errors))
         self._run_box.addWidget(table)
-        QTimer.singleShot(80, table, lambda: self._page.ensureWidgetVisible(table, 0, theme.XL))
+        self._bring(table)

@@ -6,6 +6,7 @@ from typing import Any
 
 from PySide6.QtCore import Signal
 
+from ui import theme
 from ui.models.jobs import JobView
 from ui.screens import tasks, wording
 from ui.widgets.basic import Card, ElidedLabel, button, label, row
@@ -19,7 +20,7 @@ PUSHING = "Push"
 
 class JobRun(Card):
     """One job, in a card. ``stopped`` when it was cancelled; ``watched`` when one ended that was taken up again after the
-    screen was built anew, whose result nobody waits for any more.
+    screen was built anew, whose result nobody waits for any more; ``grew`` when it needs more room than before.
 
     Args:
         place: where in the screen's memory the job is kept, so that it can be taken up again.
@@ -27,6 +28,7 @@ class JobRun(Card):
 
     stopped = Signal()
     watched = Signal()
+    grew = Signal()
 
     def __init__(self, screen: Any, place: str, title: str, names: tuple[str, ...]):
         super().__init__("")
@@ -45,9 +47,16 @@ class JobRun(Card):
         self._rate = RateBox(t)
         self._rate.setAccessibleName(t("Most speed, all servers together"))
         self._rate.given.connect(self._limit)
-        self.add(row(label(wording.job_title(title, t), "heading"), self._phase, self._numbers, self._rate, self._hold, self._stop))
+        self.add(row(ElidedLabel(wording.job_title(title, t), "heading"), self._phase, self._hold, self._stop))
+        self._most = label(t("Most speed"), "small")
+        reins = row(gap=theme.S)
+        reins.addWidget(self._numbers, 1)
+        reins.addWidget(self._most)
+        reins.addWidget(self._rate)
+        self.add(reins)
         self.add(self._runs)
         self._reins(False)
+        self._say_how_far("")
         screen.desk.bridge.jobs_changed.connect(self._moved)
 
     @classmethod
@@ -77,11 +86,19 @@ class JobRun(Card):
         self._screen.memory.pop(self._place, None)
         self._stop.hide()
         self._reins(False)
-        self._numbers.setText("")
+        self._say_how_far("")
+
+    def _say_how_far(self, text: str) -> None:
+        self._numbers.setText(text)
+        self._numbers.setVisible(bool(text))
 
     def _reins(self, shown: bool) -> None:
+        grows = shown and self._hold.isHidden()
         self._hold.setVisible(shown)
         self._rate.setVisible(shown)
+        self._most.setVisible(shown)
+        if grows:
+            self.grew.emit()
 
     def _moved(self, ids: frozenset[str]) -> None:
         view = self._screen.desk.bridge.board.jobs.get(self.job or "")
@@ -89,7 +106,7 @@ class JobRun(Card):
             return
         self._runs.show_job(view)
         self._phase.setText("" if view.over else self._screen.t(view.phase))
-        self._numbers.setText("" if view.over or len(self._names) < 2 else amount(view.overall(), self._screen.t))
+        self._say_how_far("" if view.over or len(self._names) < 2 else amount(view.overall(), self._screen.t))
         self._reins(not view.over and _sends(view))
         if view.state == "cancelling":
             self._stop.setEnabled(False)

@@ -68,7 +68,7 @@ class ReleasesTab(QStackedWidget):
             self._tell("")
         top = row(gap=theme.S)
         top.addWidget(ElidedLabel(release.title, "heading"), 1)
-        top.addWidget(button(t("P&ush it…"), lambda: self._take_to("push"), icon="servers",
+        top.addWidget(button(t("Pu&sh it…"), lambda: self._take_to("push"), icon="servers",
                              hint=t("Onto servers, verified there, without starting anything.")))
         top.addWidget(button(t("&Deploy it…"), lambda: self._take_to("new"), role="primary", icon="deploy"))
         self._card.add(top)
