@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from console.errors import InputError, SealiftError, VerdictError, code
 from console.events import Changed
 from console.i18n import N_
+from console.servers.bastions import Bastions
 from console.servers.credentials import KINDS, Credentials
 from console.servers.keyring import Keyring, system_keyring
 from console.servers.keys import HostKey, KnownHosts, checked_fingerprint, parse_authorities
@@ -36,6 +37,10 @@ MISMATCH = code("server.fingerprint-mismatch", VerdictError,
 
 
 AUTHORITIES = "servers.host-authorities"
+MOST_SECRETS = 16
+"""Secrets that are asked for on the way to one server."""
+
+_Result = TypeVar("_Result")
 
 
 @lru_cache(maxsize=4)
@@ -173,7 +178,7 @@ class ServerBook:
     def offered_key(self, name: str) -> HostKey:
         """The host key that the server shows now, fetched without logging in to it."""
         record = self.get(name)
-        return HostKey(ssh.offered_key(self._target(record), jumps=self._jumps(record)))
+        return HostKey(self._asking(record, lambda: ssh.offered_key(self._target(record), jumps=self._jumps(record))))
 
     def trust(self, name: str, fingerprint: str, *, own: bool = False) -> HostKey:
         """Pin the key that the server shows, if it has exactly this fingerprint.
@@ -242,26 +247,36 @@ class ServerBook:
         record = self.get(name)
         return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
 
-    def connect(self, name: str, *, purpose: Literal["control", "data"] = "control",
-                timeout_s: float = 15) -> ssh.SshTransport:
-        """A connection to the server, through its jump hosts. The caller closes it.
+    def connect(self, name: str, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15,
+                bastions: Bastions | None = None) -> ssh.SshTransport:
+        """A connection to the server, through its jump hosts: through ``bastions``, which stay open, where they are given.
+        The caller closes it.
 
         Raises:
             WorldError, InputError: with an ``ssh.…`` code.
         """
         record = self.get(name)
-        try:
-            return self._connect(record, purpose, timeout_s)
-        except SealiftError as problem:
-            self._drop_refused(problem, record)
-            if not self._ask_for(problem, record):
-                raise
-        return self._connect(record, purpose, timeout_s)
+        return self._asking(record, lambda: self._connect(record, purpose, timeout_s, bastions))
 
-    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float) -> ssh.SshTransport:
-        link = Route(self._target(record), self._login(record), tuple(self._jumps(record))).connect(purpose=purpose, timeout_s=timeout_s)
-        self.credentials.worked(record.name)
+    def _asking(self, record: ServerRecord, call: Callable[[], _Result]) -> _Result:
+        """``call``, and again whenever the front end gave a secret that was missing: of the server, or of a bastion."""
+        for _secret in range(MOST_SECRETS):
+            try:
+                return call()
+            except SealiftError as problem:
+                self._drop_refused(problem, record)
+                if not self._ask_for(problem, record):
+                    raise
+        return call()
+
+    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float, bastions: Bastions | None) -> ssh.SshTransport:
+        target, login, jumps = self._target(record), self._login(record), self._jumps(record)
+        via = bastions.through(jumps, timeout_s) if bastions is not None else None
+        link = ssh.connect(target, login, jumps=jumps, via=via, purpose=purpose, timeout_s=timeout_s)
+        for name in (record.name, *(hop.name for hop, _login in jumps)):
+            self.credentials.worked(name)
         link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)
+        link.sudo_wrong = lambda: self.credentials.failed(record.name, "sudo_password")
         return link
 
     def _ask_for(self, problem: SealiftError, record: ServerRecord) -> bool:
@@ -271,9 +286,9 @@ class ServerBook:
         return kind is not None and self.credentials.needed(kind, server) is not None
 
     def _drop_refused(self, problem: SealiftError, record: ServerRecord) -> None:
-        """A secret of the keyring that is refused is out of date."""
+        """A secret that is refused is wrong or out of date: without this it would be tried for ever, and never asked for."""
         kind = {ssh.AUTH_FAILED.code: "password", ssh.IDENTITY_PASSPHRASE.code: "passphrase"}.get(problem.code)
-        if kind is not None and self._keyring() is not None:
+        if kind is not None:
             self.credentials.failed(str(problem.params.get("server", record.name)), kind)
 
     def _login(self, record: ServerRecord) -> ssh.Login:

@@ -159,8 +159,9 @@ class Reader:
     """Takes both streams as they arrive and sets the frames apart.
 
     Frames are accepted in the order of ``commands`` only. ``current`` is the frame that is open, None between.
-    ``dropped_bytes`` counts what the open command said beyond its limits. ``spoken`` are the last bytes of standard
-    error outside every frame, such as why a shell did not start.
+    ``dropped_bytes`` counts what the open command said beyond its limits, and what came before the first beyond any
+    greeting. ``spoken`` and ``printed`` are the last bytes of standard error and output outside every frame, such as why a
+    shell did not start.
     """
 
     def __init__(self, commands: Sequence[Command], boundary: str):
@@ -171,7 +172,7 @@ class Reader:
         self._erring: int | None = None
         self.frames: dict[int, Frame] = {}
         self.current: Frame | None = None
-        self.finished, self.dropped_bytes, self.spoken = False, 0, b""
+        self.finished, self.dropped_bytes, self.spoken, self.printed = False, 0, b"", b""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of standard output."""
@@ -198,7 +199,12 @@ class Reader:
                 self.frames[number].stderr = text
 
     def _output(self, data: bytes) -> None:
-        if self.current is not None and data:
+        if not data:
+            return
+        if self.current is None:
+            self.printed = (self.printed + data)[-2000:]
+            self._outside(data)
+        else:
             room = self._commands[self.current.number].limit_bytes - len(self.current.stdout)
             self.current.stdout += data[:room]
             self.current.truncated |= len(data) > room
@@ -207,11 +213,17 @@ class Reader:
     def _error(self, data: bytes) -> None:
         if self._erring is None:
             self.spoken = (self.spoken + data)[-2000:]
+            self._outside(data)
         elif data:
             kept = self._errors.setdefault(self._erring, bytearray())
             room = STDERR_LIMIT_BYTES - len(kept)
             kept += data[:room]
             self.dropped_bytes += max(0, len(data) - room)
+
+    def _outside(self, data: bytes) -> None:
+        """Greetings of a shell are short; whatever goes on and on is none, and the script would never be reached."""
+        if not self.frames:
+            self.dropped_bytes += len(data)
 
     def _note(self, words: list[bytes]) -> None:
         kind = words[0]

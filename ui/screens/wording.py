@@ -9,7 +9,7 @@ from typing import Any
 
 from console import units
 from console.errors import shown
-from console.i18n import N_, tr
+from console.i18n import N_, Said, into, tr
 from ui.widgets.dialogs import error_parts
 
 FACT_TONES = {"value": None, "empty": "muted", "absent": "muted", "unreadable": "warn"}
@@ -170,7 +170,8 @@ def fact_answer(fact: Any, say: Callable[..., str]) -> str:
     words = {"empty": N_("Nothing to report"), "absent": N_("The tool is not there"),
              "unreadable": N_("Could not be read")}
     said = say(words.get(fact.state, fact.state))
-    return f"{said}: {fact.reason}" if getattr(fact, "reason", None) else said
+    reason = getattr(fact, "reason", None)
+    return f"{said}: {say(reason.text, **reason.params) if isinstance(reason, Said) else reason}" if reason else said
 
 
 def short(value: Any) -> str:
@@ -218,7 +219,7 @@ def banner_tone(verdict: str) -> str:
 
 def reason(check: Any, lang: str) -> str:
     """Why a check judged as it did."""
-    return tr(check.reason, lang, **{key: shown(value) for key, value in check.params.items()})
+    return tr(check.reason, lang, **{key: shown(into(value, lang)) for key, value in check.params.items()})
 
 
 def remedy(check: Any, lang: str) -> str:
