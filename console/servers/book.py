@@ -237,6 +237,29 @@ class ServerBook:
             self._changed()
         return marks
 
+    def distrust_revoked(self, known: KnownHosts) -> dict[str, list[str]]:
+        """Unpin the keys that a known_hosts file marks as revoked, and trust authorities no more that it does; gives the
+        fingerprints by server, those of authorities under an empty name. Such a server is spoken to no more until a key of
+        it is compared anew."""
+        self._permit()
+        dropped: dict[str, list[str]] = {}
+        for record in self.list():
+            bad = [key for key in record.host_keys if not HostKey(key).authority and key in known.revoked]
+            if bad:
+                dropped[record.name] = marks = [HostKey(key).fingerprint for key in bad]
+                with self._engine.act("node.hostkey", _obj(record.name), {"fingerprints": [], "previous": marks, "source": "revoked"}):
+                    table.pin_keys(self._store, record.name, [key for key in record.host_keys if key not in bad], "revoked")
+        lines = [line for line in self._engine.settings.get(AUTHORITIES).splitlines() if line.strip()]
+        left = [line for line in lines if line.split(" ", 1)[-1] not in known.revoked]
+        if left != lines:
+            dropped[""] = marks = [HostKey(line.split(" ", 1)[1]).fingerprint for line in lines if line not in left]
+            detail = {"fingerprints": [], "previous": marks, "source": "revoked"}
+            with self._engine.act("node.hostkey", {"kind": "site", "id": "host-authorities", "digest": None}, detail):
+                self._engine.settings.set(AUTHORITIES, "\n".join(left))
+        if dropped:
+            self._changed()
+        return dropped
+
     def route(self, name: str) -> Route:
         """What reaches a server: target, secrets, and the bastions on the way. For callers that open several connections,
         in processes of their own too.
