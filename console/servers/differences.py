@@ -21,13 +21,13 @@ _DEVICE_TEXTS = {
     "memory_total_bytes": N_("{subject}: the memory changed from {before} to {after} bytes."),
 }
 _FACTS = ("os.release", "os.kernel", "os.arch", "python.versions", "containers.engines", "frameworks.found",
-          "init.system", "cpu.info", "sudo.rights")
+          "init.system", "cpu.info", "sudo.rights", "os.machine", "network.routes", "network.routes6", "disk.controllers")
 """Facts whose value is worth a word when it changes; the others change by themselves."""
 
 _LISTED: dict[str, tuple[str, tuple[str, ...], Callable[[dict], Any]]] = {
     # What has no driver is made and unmade by containers all day; what is no disk is a partition or a mounted file.
     "network.links": ("name", ("speed_mbit_per_s", "state"), lambda link: link.get("driver")),
-    "network.rdma": ("device", ("state", "rate_gbit_per_s"), lambda port: True),
+    "network.rdma": ("device", ("state", "rate_gbit_per_s", "firmware_version"), lambda port: True),
     "disk.blocks": ("name", ("size_bytes",), lambda block: block.get("type") == "disk"),
     "disk.raid": ("name", ("state", "active"), lambda array: True)}
 """Facts that are lists of things: by what a thing is known, which of its values are worth a word, and which things are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 STDOUT_LIMIT_BYTES = 1 << 20
@@ -31,6 +31,7 @@ esac
 if timeout -k 1 1 true 2>/dev/null; then mode=coreutils
 elif timeout 1 true 2>/dev/null; then mode=busybox
 else mode=none; fi
+SEALIFT_UP=; read -r SEALIFT_UP rest 2>/dev/null </proc/uptime; export SEALIFT_UP
 begin() {
   up=; read -r up rest 2>/dev/null </proc/uptime || up=-
   printf '\n%s begin %s %s\n' "$mark" "$1" "$up"; printf '\n%s begin %s %s\n' "$mark" "$1" "$up" >&2
@@ -89,10 +90,12 @@ class Command:
     lasting: bool = False
 
 
-def script(commands: Sequence[Command], boundary: str, start: str = "") -> bytes:
+def script(commands: Sequence[Command], boundary: str, start: str = "", settings: Mapping[str, str] | None = None) -> bytes:
     """The text for ``sh -s``. ``boundary`` must be random and new for every run; ``start`` is the boot id of the start
-    for which the answers of lasting commands are known."""
+    for which the answers of lasting commands are known; ``settings`` are variables that the commands see, besides
+    ``SEALIFT_UP``, the seconds for which the server was up when the script began."""
     lines = [f"mark={boundary}", _HEAD]
+    lines += [f"{name}={shlex.quote(value)}; export {name}" for name, value in (settings or {}).items()]
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
     lines += [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c) for c in commands]

@@ -23,6 +23,7 @@ from console.facts.os import BOOT
 from console.i18n import N_, Said
 from console.servers import crew, framing
 from console.servers.bastions import Bastions
+from console.servers.record import ServerRecord
 from console.servers.results import FactResult, judge
 from console.store import servers as table
 from console.transport.ssh import SshStream, SshTransport
@@ -31,7 +32,6 @@ from console.units import utc_now
 if TYPE_CHECKING:
     from console.engine import Engine
     from console.servers.differences import Difference
-    from console.servers.record import ServerRecord
 
 GRACE_S = 4.0
 """How long after its own limit a command may still hold the script up before the script is started anew behind it."""
@@ -164,7 +164,7 @@ class InventoryService:
         link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions))
         try:
             return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials),
-                          known=_lasting(before))
+                          known=_lasting(before), store=record.store)
         finally:
             link.close()
 
@@ -225,7 +225,7 @@ class Known:
 
 
 def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", limit_s: float = SERVER_LIMIT_S,
-           known: Known = Known()) -> dict[str, dict]:  # noqa: B008
+           known: Known = Known(), store: str = ServerRecord.store) -> dict[str, dict]:  # noqa: B008
     """Run the facts' commands on a server; gives the evidence by fact id. What is ``known`` for the start that the
     server is in is taken over.
 
@@ -235,6 +235,7 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
 
     Args:
         root: how commands that need root are run: ``direct``, ``sudo``, or not: ``none``, ``no-password``.
+        store: the folder for models, of which some facts tell.
 
     Raises:
         WorldError: the connection broke, or the account cannot run the script.
@@ -243,7 +244,7 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
     plain = [(n, f) for n, f in numbered if not f.needs_root or root == "direct"]
     as_root = [(n, f) for n, f in numbered if f.needs_root and root != "direct"]
     commands = [replace(_command(n, f), lasting=f.id in known.evidence) for n, f in plain]
-    frames = _run_all(link, commands, False, deadline, known.boot)
+    frames = _run_all(link, commands, False, deadline, known.boot, store)
     refused = None
     if as_root and root == "sudo":
         try:
@@ -282,14 +283,14 @@ def _text(raw: bytes | bytearray) -> str:
 
 
 def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
-             start: str = "") -> dict[int, framing.Frame]:
+             start: str = "", store: str = "") -> dict[int, framing.Frame]:
     frames: dict[int, framing.Frame] = {}
     for _start in range(MAX_RESTARTS):
         left = [c for c in commands if c.number not in frames]
         if not left or time.monotonic() > deadline:
             break
         try:
-            got, finished = _run_script(link, left, sudo, deadline, start)
+            got, finished = _run_script(link, left, sudo, deadline, start, store)
         except SealiftError:
             # Commands that nothing can end use up the sessions that a server allows; what was heard before is kept.
             if not frames or not link.alive:
@@ -302,7 +303,7 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
 
 
 def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
-                start: str) -> tuple[dict[int, framing.Frame], bool]:
+                start: str, store: str) -> tuple[dict[int, framing.Frame], bool]:
     boundary = random_tokens.token_hex(16)
     reader, stream = framing.Reader(commands, boundary), link.open(("sh", "-s"), sudo=sudo)
 
@@ -313,7 +314,8 @@ def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool,
 
     stream.on_stderr = errors
     try:
-        stream.write(framing.script(commands, boundary, start))
+        settings = {"SEALIFT_NOW": f"{time.time():.3f}", "SEALIFT_STORE": store}
+        stream.write(framing.script(commands, boundary, start, settings))
         stream.close_stdin()
         late = _read_frames(stream, reader, {c.number: c for c in commands}, deadline)
         if reader.finished:
