@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from console import units
@@ -147,6 +147,13 @@ def when(stamp: str | None) -> str:
         return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
         return str(shown(stamp))
+
+
+def when_short(stamp: str | None) -> str:
+    """The time alone when it is of today, else the date alone, where there is little room: ``"22:33 UTC"``."""
+    whole = when(stamp)
+    day, _, moment = whole.partition(" ")
+    return moment if moment and day == f"{datetime.now(UTC):%Y-%m-%d}" else day
 
 
 def host_key(line: str) -> str:
