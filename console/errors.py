@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.i18n import N_, tr
+from console.i18n import N_, into, tr
 
 EXIT_DONE, EXIT_BAD_VERDICT, EXIT_USAGE, EXIT_FAILED, EXIT_DENIED, EXIT_CANCELLED = 0, 1, 2, 3, 4, 130
 """The exit codes of the program; `contract` of the command line."""
@@ -48,11 +48,14 @@ class SealiftError(Exception):
 
     def message(self, lang: str = "en") -> str:
         """What happened, in the reader's language, with control characters made visible."""
-        return tr(self.kind.message, lang, **{k: shown(v) for k, v in self.params.items()})
+        return tr(self.kind.message, lang, **self._filled(lang))
 
     def remedy(self, lang: str = "en") -> str:
         """What to do next."""
-        return tr(self.kind.remedy, lang, **{k: shown(v) for k, v in self.params.items()})
+        return tr(self.kind.remedy, lang, **self._filled(lang))
+
+    def _filled(self, lang: str) -> dict[str, Any]:
+        return {k: shown(into(v, lang)) for k, v in self.params.items()}
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""

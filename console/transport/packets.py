@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from paramiko.packet import Packetizer
 
 MAX_BANNER_BYTES = 64 << 10
+GREETING_BYTES = 256
 MAX_PACKET_BYTES = 1 << 20
 """OpenSSH refuses packets over 256 KiB; a little room is left for servers with larger ones."""
 
@@ -47,10 +48,12 @@ class Packets(Packetizer):
 
     Attributes:
         heard_bytes: how much came before the first packet. heard_at: when the last packet came, on the monotonic clock.
+        greeting: the beginning of what came before the first packet.
     """
 
     heard_bytes = 0
     heard_at = 0.0
+    greeting = b""
     _out: memoryview | None = None
 
     def read_message(self) -> tuple[int, paramiko.Message]:
@@ -66,6 +69,7 @@ class Packets(Packetizer):
     def _read_timeout(self, timeout: float) -> bytes:
         data = super()._read_timeout(timeout)
         self.heard_bytes += len(data)
+        self.greeting = (self.greeting + data)[:GREETING_BYTES]
         if self.heard_bytes > MAX_BANNER_BYTES:
             raise paramiko.SSHException("an endless banner")
         return data
