@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import logging
 import os
 import random
@@ -33,14 +32,13 @@ from console.secrets import Secret
 from console.transport import hostcert
 from console.transport.base import Completed, command_line
 from console.transport.packets import BATCH_BYTES, Bulk, Packets
+from console.transport.publickey import AUTHORITY, HOST_KEY_TYPES, fingerprint, key_blob
 
 # The transport turns what paramiko logs into errors with a code; its own lines would only repeat server text raw.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
-                  "rsa-sha2-512", "rsa-sha2-256")
 SHORT_BYTES = 1024
 """What is received in one piece below this is a short message, to be acknowledged at once."""
 
@@ -184,27 +182,6 @@ class _Through:
         _close_channel(self._channel)
 
 
-def fingerprint(blob: bytes) -> str:
-    """``SHA256:…`` of a public key's blob, as ``ssh-keygen -l`` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def key_blob(line: str) -> bytes:
-    """The blob of ``"ssh-ed25519 AAAA…"``.
-
-    Raises:
-        ValueError: not an OpenSSH public key line.
-    """
-    kind, _, rest = line.strip().partition(" ")
-    try:
-        blob = base64.b64decode(rest.split(" ")[0], validate=True)
-    except (binascii.Error, ValueError) as problem:
-        raise ValueError("not an OpenSSH public key") from problem
-    if len(blob) < 8 or blob[4 : 4 + int.from_bytes(blob[:4], "big")] != kind.encode():
-        raise ValueError("not an OpenSSH public key")
-    return blob
-
-
 class _PromptSocket(socket.socket):
     """Acknowledges short messages at once. Servers hold back a short packet until the one before it is acknowledged, for sshd
     turns Nagle's algorithm off for terminals only; a delayed acknowledgement then costs 40 ms for each command that is run.
@@ -323,7 +300,7 @@ def _judge_host_key(target: Target, link: paramiko.Transport) -> None:
     if not target.host_keys:
         raise KEY_UNKNOWN(server=target.name, offered=fingerprint(offered.asbytes()), type=offered.get_name())
     vouching = hostcert.authorities(target.host_keys)
-    pins = [key_blob(line) for line in target.host_keys if not line.startswith(hostcert.AUTHORITY)]
+    pins = [key_blob(line) for line in target.host_keys if not line.startswith(AUTHORITY)]
     if offered.asbytes() in pins:
         return
     if vouching:
@@ -550,7 +527,7 @@ def _link_once(target: Target, via: SshTransport | None, timeout_s: float) -> pa
 def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), timeout_s: float = 15) -> str:
     """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it."""
     # The plain key is asked for: it is what an administrator's fingerprint names.
-    target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(hostcert.AUTHORITY)))
+    target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(AUTHORITY)))
     via = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps else None
     try:
         link = _link(target, via, timeout_s)

@@ -17,7 +17,8 @@ from console.errors import SealiftError
 from console.practice.server import make_key
 from console.secrets import Secret
 from console.transport import ssh
-from console.transport.ssh import Login, Target, connect, fingerprint, key_blob, offered_key
+from console.transport.publickey import fingerprint, key_blob
+from console.transport.ssh import Login, Target, connect, offered_key
 
 
 @pytest.fixture(autouse=True)
