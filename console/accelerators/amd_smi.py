@@ -337,10 +337,12 @@ def parse_version(page: Page) -> dict[str, Any]:
     line = next((line for _, line in page.numbered() if "AMDSMI Tool:" in line), None)
     if line is None:
         page.empty()
-    if page.lines[-1] == line:
-        page.whole()
-    said = dict(part.partition(":")[::2] for part in line.split("|"))
-    return _versions({key.strip().lower(): shown(value) for key, value in said.items()})
+    parts = line.split("|")
+    if page.lines[-1] == line and not page.ended:
+        # What stands at the end of a page that was not ended may be part of a version.
+        parts.pop()
+    found = _versions({key.strip().lower(): shown(value) for key, _, value in (part.partition(":") for part in parts)})
+    return found if found else page.whole() or page.empty()
 
 
 def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def parse_fields(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output`` for a line that is neither.
     """
-    page.whole()
     parts: list[dict[str, list[str]]] = []
     latest: list[str] | None = None
+    newest = ""
     for block in _blocks(page):
         record: dict[str, list[str]] = {}
         for index, key, value in block:
@@ -56,9 +56,13 @@ def parse_fields(page: Page) -> dict[str, Any]:
             if key in record:
                 parts.append(record)
                 record = {}
-            latest = record[key] = [value]
+            latest = record[newest := key] = [value]
         if record:
             parts.append(record)
+    if not page.ended and parts:
+        # What stands at the end of a page that was not ended may be part of a value.
+        del parts[-1][newest]
+        parts = [record for record in parts if record]
     records = [{key: "\n".join(values) for key, values in record.items()} for record in parts]
     if not records or set().union(*records) <= {"NPU ID", "Chip Count"}:
         page.empty()
@@ -278,17 +282,20 @@ def _ping(page: Page) -> dict[str, Any]:
 
 def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
     """``version.info`` of driver and firmware, ``ascend_install.info``, and the install file of CANN."""
-    page.whole()
     fields: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
         if not text or text.startswith("#"):
             continue
+        if index == len(page.lines) - 1 and not page.ended:
+            # What stands at the end of a page that was not ended may be part of a value.
+            break
         key, mark, value = text.partition("=")
         if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
             page.fail(index, "neither a key nor a value")
         fields[key.strip()] = value.strip()
     if not fields:
+        page.whole()
         page.empty()
     return {"fields": fields} | _versions(fields, path)
 

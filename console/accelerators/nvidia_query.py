@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
-from console.facts.grammar import Page, measured, mib, number, shown, whole
+from console.facts.grammar import Page, measured, mib, number, shown, titled, whole
 
 MAX_XML_DEPTH, MAX_XML_NODES = 32, 500_000
 
@@ -134,6 +134,10 @@ def _said(node: Node | None) -> str | None:
     return shown(node.value) if node is not None else None
 
 
+def _titled(node: Node | None) -> str | None:
+    return titled(node.value) if node is not None else None
+
+
 # From driver 610 on the old names stay for a while, with a remark that they are going to be removed.
 _DRIVER_NAMES = ("kmd version", "driver version")
 _CUDA_NAMES = ("cuda umd version", "cuda version")
@@ -228,7 +232,7 @@ def read_log(page: Page, log: Node) -> dict[str, Any]:
 
 def _xml_process(page: Page, node: Node, gpu: int) -> dict[str, Any]:
     return {"gpu": gpu, "pid": _count(page, node.get("pid")), "type": _said(node.get("type")),
-            "name": _said(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
+            "name": _titled(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
 
 
 _GPU_HEAD = re.compile(r"GPU [0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
@@ -269,7 +273,8 @@ def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool)
         page.fail(len(page.lines) - 1, "the last device is cut off")
     if not re.search(r" : \S", page.lines[-1]) or (attached or 0) > len(gpus):
         page.whole()
-    if not partial and not has_processes and (not page.ended or (attached or 0) > len(gpus)):
+    # Fewer devices than are attached: the log was asked for some of them, or is an excerpt, whose lines are whole.
+    if not partial and not has_processes and not page.ended:
         page.fail(len(page.lines) - 1, "the last device is cut off")
 
 
@@ -301,7 +306,7 @@ def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any
         if used is None:
             page.fail(node.line, "the process is cut off")
         yield {"gpu": index, "pid": _count(page, node), "type": _said(node.get("Type")),
-               "name": _said(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
+               "name": _titled(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------
@@ -330,11 +335,20 @@ def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int,
         page.fail(rows[0][0], "without a heading the fields have to be in the command line")
     found = []
     for index, line in rows:
-        values = [text.strip() for text in line.split(",")]
+        values = _joined([text.strip() for text in line.split(",")], [name for name, _ in heads])
         if len(values) != len(heads):
             page.fail(index, "the row does not have as many fields as the heading")
         found.append((index, {name: (value, unit) for (name, unit), value in zip(heads, values, strict=True)}))
     return found
+
+
+def _joined(values: list[str], heads: Sequence[str]) -> list[str]:
+    """The values with the commas of a process's name, the only field that may hold any, put back into it."""
+    more = len(values) - len(heads)
+    place = next((n for n, name in enumerate(heads) if name in ("process_name", "name")), None)
+    if more <= 0 or place is None or "pid" not in heads:
+        return values
+    return [*values[:place], ", ".join(values[place : place + more + 1]), *values[place + more + 1 :]]
 
 
 def _heading(page: Page, index: int, text: str) -> tuple[str, str]:
@@ -410,7 +424,7 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
         name, unit = _first(row, ("used_gpu_memory", "used_memory"))
         processes.append({
             "gpu_name": shown(_first(row, ("gpu_name",))[0]), "bus_id": shown(_first(row, ("gpu_bus_id",))[0]),
-            "pid": whole(_first(row, ("pid",))[0]), "name": shown(_first(row, ("process_name", "name"))[0]),
+            "pid": whole(_first(row, ("pid",))[0]), "name": titled(next((row[n][0] for n in ("process_name", "name") if n in row), None)),
             "used_mib": _csv_amount(page, index, name, unit, "used_mib")})
     return {"processes": processes}
 
@@ -420,8 +434,8 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
 _GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)")
 _MIG_LINE = re.compile(r"\s+MIG ([\w.+\-]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
 _LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
-_LINK_REMARK = re.compile(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch"
-                          r"|Unable to determine the device handle for gpu [0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
+_LOST = re.compile(r"Unable to determine the device handle for gpu ?[0-9]{0,3}:? ?[0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
+_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
 
 
 def _gpu_line(line: str) -> dict[str, Any] | None:
@@ -439,7 +453,7 @@ def parse_list(page: Page) -> dict[str, Any]:
         elif instance and devices:
             mig = devices[-1].setdefault("mig", {"mode": "Enabled", "instances": []})
             mig["instances"].append({"profile": instance[1], "index": int(instance[2]), "uuid": shown(instance[3])})
-        elif line.strip():
+        elif line.strip() and not _LOST.match(line):
             page.fail(index, "this is not a line of the list")
     if not devices:
         page.empty()
@@ -478,13 +492,14 @@ def _speed(page: Page, index: int, text: str) -> str:
 
 def parse_version(page: Page) -> dict[str, Any]:
     """``nvidia-smi --version``."""
-    page.whole()
     said = {}
-    for _, line in page.numbered():
+    for index, line in page.numbered():
         key, mark, value = line.partition(":")
-        if mark:
+        # What stands at the end of a page that was not ended may be part of a version.
+        if mark and (page.ended or index < len(page.lines) - 1):
             said[" ".join(key.lower().split())] = shown(value)
     if "nvidia-smi version" not in said:
+        page.whole()
         page.empty()
     return {"tool_version": said["nvidia-smi version"], "driver_version": _version(said, _DRIVER_NAMES),
             "cuda_version": _version(said, _CUDA_NAMES), "nvml_version": said.get("nvml version")}

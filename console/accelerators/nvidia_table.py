@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, framed, mib, shown, whole
+from console.facts.grammar import Page, framed, measured, mib, shown, whole
 
 MAX_WIDTH, MAX_DEVICES = 1000, 2048
 _RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
@@ -181,7 +181,7 @@ def _reading(page: Page, row: _Row, text: str, unit: str) -> int | None:
 
 
 def _memory(page: Page, row: _Row, text: str) -> dict[str, Any]:
-    if text in _NO_VALUE:
+    if text in _NO_VALUE or measured(text) is None:
         return {"memory_used_mib": None, "memory_total_mib": None}
     match = _MEMORY.fullmatch(text)
     if not match or any(match[n] not in _NO_VALUE and not match[n + 1] for n in (1, 3)):

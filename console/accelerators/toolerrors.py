@@ -34,13 +34,14 @@ _PATTERNS = (
                            r"|^\d{1,3} \| AMDSMI_STATUS_(?:DRIVER_NOT_LOADED|NOT_INIT)\b"),
     ("dcmi_device_busy", r"dcmi mod(?:el|ule) initiali[sz]ed? fail(?:ed)?.{0,60}(?:device is used|-8020)"
                          r"|dcmi model initialized failed, because the device is used"),
-    ("dcmi_init_failed", r"dcmi mod(?:el|ule) initiali[sz]ed? failed\. ret|dcmi_?init\S* fail"),
+    ("dcmi_init_failed", r"dcmi mod(?:el|ule) initiali[sz]ed? failed\. ret|dcmi_?init\S* fail|npu get board type failed\. ret"),
     ("invalid_device_id", r"Error parameter of -?[ic]\b|invalid (?:npu|card|chip|device|dev|logic) ?_?id"
                           r"|(?:npu|card|chip|device|dev|logic) ?_?id.{0,30}(?:invalid|does not exist|not exist|error)"
                           r"|The (?:npu|card|chip|device) .{0,40}does not exist|No such device\b"
                           r"|This device does not exist|Invalid (?:gpu|device)\b"),
     ("unsupported_query", r"This device does not support\b|The device does not support\b|Not supported devices? in"
                           r"|No supported devices? in|Failed to query \"[^\"]{1,60}\" result"
+                          r"|Invalid combination of input arguments|Option \S{1,60} is not recognized"
                           r"|Field \"[^\"]{1,80}\" is not a valid field to query|^\d{1,3} \| AMDSMI_STATUS_NOT_SUPPORTED"),
 )
 # Other words behind these are rare and say no more; only a line that was not cut can be told from the ones above.

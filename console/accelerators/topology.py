@@ -10,7 +10,7 @@ from console.facts.grammar import Page, shown
 MAX_DEVICES = 512
 _TITLE = re.compile(r"CPU Affinity|NUMA Affinity|GPU NUMA ID")
 _DEVICE = re.compile(r"[A-Za-z][\w.:\-]{1,40}")
-_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU)[0-9]+")
+_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU|Phy-ID)[0-9]+")
 
 
 def parse_topology(page: Page) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def parse_topology(page: Page) -> dict[str, Any]:
             break
         links[words[0]] = _row(page, index, words, names)
         _affinities(page, index, line, names, titles, cpu, numa)
-    if end >= len(page.lines):
+    # The last cell of a page that was not ended may be part of one; it need not be whole where nothing is read from it.
+    if end >= len(page.lines) and (not titles or titles[-1] in ("CPU Affinity", "NUMA Affinity") or not _is_full(page, names, titles)):
         page.whole()
     told = {name in cpu for name in _accelerators(names)}
     if list(links) != names or len(told) > 1:
@@ -35,6 +36,11 @@ def parse_topology(page: Page) -> dict[str, Any]:
     topology: dict[str, Any] = {"devices": names, "links": links}
     topology |= {key: value for key, value in (("cpu_affinity", cpu), ("numa_affinity", numa)) if value}
     return {"device_count": len(_accelerators(names)), "topology": topology}
+
+
+def _is_full(page: Page, names: list[str], titles: list[str]) -> bool:
+    """Whether the last row has a cell under every title."""
+    return len(page.lines[-1].split()) == 1 + len(names) + len(titles)
 
 
 def _accelerators(names: list[str]) -> list[str]:

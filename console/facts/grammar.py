@@ -98,6 +98,12 @@ def measured(text: str | None) -> str | None:
     return value if value is not None and re.search(r"\d|[^\w\s\[\]().,/!-]", value) else None
 
 
+def titled(text: str | None) -> str | None:
+    """A name as printed; words that tools print instead of a reading may be all that they name a process by."""
+    name = (text or "").strip()
+    return None if name.lower() in ("", "-", "na", "n/a", "[n/a]", "none") else name
+
+
 def number(text: str | None) -> int | float | None:
     """``"12"`` as int, ``"12.8"`` as float, None for anything that is not wholly a number."""
     match = _NUMBER.fullmatch((text or "").strip())

@@ -240,7 +240,7 @@ def _lscpu(page: Page, _call: Call) -> dict[str, Any]:
 
 
 def _cat(page: Page, call: Call) -> dict[str, Any]:
-    path = next((word for word in call.words if not word.startswith("-")), "")
+    path = next((word for word in call.words if not re.fullmatch(r"-.*|[+]?\d+", word)), "")
     name = path.rsplit("/", 1)[-1]
     if name in ("os-release", "openEuler-release") or name.endswith("-release"):
         return {"env": os.release_env(page)}
@@ -256,7 +256,9 @@ def _cat(page: Page, call: Call) -> dict[str, Any]:
 
 
 def _grep(page: Page, call: Call) -> dict[str, Any]:
-    """A search in the kernel log for the driver's messages."""
+    """A search in the kernel log for the driver's messages, or in a file of facts."""
+    if call.words and call.words[-1].rsplit("/", 1)[-1] in ("meminfo", "os-release"):
+        return {"vendor": "host"} | _cat(page, Call(call.program, call.words[-1:], call.line))
     if not re.search(r"xid|nvrm", call.line, re.IGNORECASE) or not any(
             _KERNEL_LOG.fullmatch(word.rsplit("/", 1)[-1]) for word in call.words):
         raise UNKNOWN_TOOL(tool=call.line[:200])
@@ -274,5 +276,5 @@ _READERS: dict[str, tuple[str, Callable[[Page, Call], dict[str, Any]], bool]] = 
     "lspci": ("host", _lspci, False), "dmesg": ("nvidia", _dmesg, False), "journalctl": ("nvidia", _dmesg, False),
     "grep": ("nvidia", _grep, False), "egrep": ("nvidia", _grep, False), "zgrep": ("nvidia", _grep, False),
     "vllm": ("host", _python, False), "python": ("host", _python, False), "python3": ("host", _python, False), "collect_env.py": ("host", _python, False),
-    "lscpu": ("host", _lscpu, False), "cat": ("host", _cat, False),
+    "lscpu": ("host", _lscpu, False), "cat": ("host", _cat, False), "head": ("host", _cat, False), "tail": ("host", _cat, False),
 }

@@ -1,0 +1,148 @@
+"""Pages without their last newline, in other languages, with words instead of readings: right values, or a named error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.facts.recorded import parse_recorded
+from tests.facts.test_recorded_forms import read, refused
+
+# --- pages that were not ended: a value that may be cut is no value, the ones ahead of it are right ------------------
+
+UNENDED = [
+    ("nvidia-smi --version", "NVIDIA-SMI version  : 999.54.15\nNVML version        : 999.54\nDRIVER version      : 999.54.15\nCUDA Version        : 13.4",
+     {"tool_version": "999.54.15", "driver_version": "999.54.15", "nvml_version": "999.54"}, {"cuda_version": "13.4"}),
+    ("cat /usr/local/Ascend/driver/version.info", "Version=99.2.0\nrequired_firmware_firmware_version=1.0",
+     {"driver_version": "99.2.0", "fields": {"Version": "99.2.0"}}, {}),
+    ("amd-smi version", "AMDSMI Tool: 99.3.0+9b5d1e2 | AMDSMI Library version: 99.3.0 | ROCm version: 9.4.0",
+     {"tool_version": "99.3.0+9b5d1e2", "library_version": "99.3.0"}, {"rocm_version": "9.4.0"}),
+    ("npu-smi info -t common -i 0", "NPU ID        : 0\nTemperature(C)    : 46\nNPU Real-time Power(W)   : 130.4",
+     {"npu_id": 0, "temperature_c": 46, "fields": {"NPU ID": "0", "Temperature(C)": "46"}}, {"power_w": 130.4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "text", "sure", "last"), UNENDED, ids=[tool for tool, *_ in UNENDED])
+def test_the_last_value_of_a_page_that_was_not_ended_is_left_out(tool: str, text: str, sure: dict, last: dict) -> None:
+    whole, open_end = read(tool, text + "\n"), read(tool, text)
+    assert {key: open_end[key] for key in sure} == sure
+    assert last.items() <= whole.items() and not any(open_end.get(key) for key in last)
+    for end in range(1, len(text)):
+        if not refused(tool, text[:end]):
+            cut = read(tool, text[:end])
+            for key, value in cut.items():
+                assert value is None or (value.items() <= whole["fields"].items() if key == "fields" else value == whole[key])
+
+
+def test_a_single_value_that_was_not_ended_is_refused() -> None:
+    assert refused("cat /usr/local/Ascend/driver/version.info", "Version=99.2.0")
+    assert refused("amd-smi version", "AMDSMI Tool: 99.3.0")
+    assert refused("nvidia-smi --version", "NVIDIA-SMI version  : 999.5")
+
+
+MATRIX = "\tGPU0\tGPU1\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\nGPU0\t X \tNV18\t0-15\t0\t\tN/A\nGPU1\tNV18\t X \t16-31\t12\t\tN/A"
+
+
+def test_a_matrix_of_links_may_lack_its_last_newline_where_nothing_is_read_from_the_last_cell() -> None:
+    whole = read("nvidia-smi topo -m", MATRIX + "\n\nLegend:\n")
+    assert read("nvidia-smi topo -m", MATRIX) == whole
+    for end in range(MATRIX.rindex("\n") + 1, len(MATRIX)):
+        assert refused("nvidia-smi topo -m", MATRIX[:end]) or read("nvidia-smi topo -m", MATRIX[:end]) == whole
+    assert refused("nvidia-smi topo -m", MATRIX.replace("\tGPU NUMA ID", "").replace("\t\tN/A", ""))
+
+
+@pytest.mark.parametrize(("line", "xids"), [("NVRM: Xid (PCI:0000:3b:00): 79, pid=1, GPU has", [79]), ("NVRM: Xid (PCI:0000:3b:00): 119,", [119])])
+def test_a_kernel_log_may_end_behind_the_number_of_an_xid(line: str, xids: list[int]) -> None:
+    found = read("dmesg", f"[    0.1] booted\n[    1.2] {line}")
+    assert [xid["code"] for xid in found["xids"]] == xids
+    assert refused("dmesg", f"[    0.1] booted\n[    1.2] {line.split(',')[0]}")
+
+
+# --- hosts ---------------------------------------------------------------------------------------------------------
+
+CPU = {"architecture": "x86_64", "cpu_count": 64, "sockets": 2, "cores_per_socket": 16, "threads_per_core": 2, "numa_nodes": 4,
+       "model_name": "Q CPU @ 9.00GHz", "vendor_id": "GenuineQ"}  # fmt: skip
+LANGUAGES = {
+    "en": ("Architecture", "CPU(s)", "Socket(s)", "Core(s) per socket", "Thread(s) per core", "NUMA node(s)", "Model name", "Vendor ID"),
+    "zh": ("架构", "CPU", "座", "每个座的核数", "每个核的线程数", "NUMA 节点", "型号名称", "厂商 ID"),
+    "de": ("Architektur", "CPU(s)", "Sockel", "Kern(e) pro Socket", "Thread(s) pro Kern", "NUMA-Knoten", "Modellname", "Anbieterkennung"),
+    "fr": ("Architecture", "Processeur(s)", "Socket(s)", "Cœur(s) par socket", "Thread(s) par cœur", "Nœud(s) NUMA", "Nom de modèle",
+           "Identifiant constructeur"),
+    "ja": ("アーキテクチャ", "CPU", "ソケット数", "ソケットあたりのコア数", "コアあたりのスレッド数", "NUMA ノード数", "モデル名", "ベンダー ID"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("colon", [":   ", "：   ", " :   "])
+def test_processors_in_several_languages(language: str, colon: str) -> None:
+    said = dict(zip(LANGUAGES[language], CPU.values(), strict=True))
+    page = "".join(f"{name}{colon}{value}\n" for name, value in said.items())
+    assert read("lscpu", page)["env"] == CPU
+
+
+@pytest.mark.parametrize("line", ["openEuler release 99.03 (LTS-SP4)", "CentOS Linux release 9.9.2009 (Core)",
+                                  "Kylin Linux Advanced Server release V99 (Lance)"])  # fmt: skip
+def test_a_release_told_in_a_sentence(line: str) -> None:
+    assert read("cat /etc/system-release", line + "\n")["env"] == {"os_pretty_name": line}
+
+
+@pytest.mark.parametrize("tool", ["cat /proc/meminfo", "head -3 /proc/meminfo", "head -n 3 /proc/meminfo", "grep Mem /proc/meminfo"])
+def test_memory_by_other_commands(tool: str) -> None:
+    found = read(tool, "MemTotal:       131897712 kB\nMemFree:         1000000 kB\n")
+    assert (found["vendor"], found["env"]) == ("host", {"mem_total_kib": 131897712})
+
+
+def test_a_search_among_the_functions_of_the_bus_has_marks_between_its_hits() -> None:
+    row = "01:00.0 3D controller [0302]: NVIDIA Corporation Q100 [10de:20f1] (rev a1)\n\tKernel driver in use: vfio-pci\n"
+    assert read("lspci -nnk | grep -A3 NVIDIA", row + "--\n" + row.replace("01:", "02:"))["pci_function_count"] == 2
+
+
+# --- NVIDIA --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.lists(st.from_regex(r"[\w./-]{1,12}", fullmatch=True), min_size=1, max_size=4).map(", ".join), used=st.integers(0, 99_999))
+def test_commas_in_the_name_of_a_process(name: str, used: int) -> None:
+    page = f"gpu_name, pid, process_name, used_gpu_memory [MiB]\nNVIDIA Q1, 77, {name}, {used} MiB\n"
+    assert read("nvidia-smi --query-compute-apps=... --format=csv", page)["processes"] == [
+        {"gpu_name": "NVIDIA Q1", "bus_id": None, "pid": 77, "name": name, "used_mib": used}]
+    assert refused("nvidia-smi --query-gpu=... --format=csv", "index, name\n0, NVIDIA Q1, more\n")
+
+
+@pytest.mark.parametrize("word", ["Insufficient Permissions", "[Insufficient Permissions]", "[Not Found]"])
+def test_a_process_is_named_as_printed(word: str) -> None:
+    page = f"pid, process_name, used_gpu_memory [MiB]\n77, {word}, [N/A]\n"
+    xml = ("<nvidia_smi_log><gpu id='00000000:0C:00.0'><processes><process_info><pid>77</pid><type>C</type>"
+           f"<process_name>{word}</process_name><used_memory>N/A</used_memory></process_info></processes></gpu></nvidia_smi_log>")
+    for tool, text in (("nvidia-smi --query-compute-apps=... --format=csv", page), ("nvidia-smi -q -x", xml)):
+        process = read(tool, text)["processes"][0]
+        assert (process["name"], process["used_mib"]) == (word, None)
+    assert read("nvidia-smi -q -x", xml.replace(word, "N/A"))["processes"][0]["name"] is None
+
+
+def test_a_list_names_a_device_that_is_lost_in_a_remark() -> None:
+    page = "GPU 0: NVIDIA Q1 (UUID: GPU-1)\nUnable to determine the device handle for gpu 0000:03:00.0: Unknown Error\n"
+    assert read("nvidia-smi -L", page)["device_count"] == 1
+    assert parse_recorded("nvidia-smi -L", page.split("\n")[1].encode())["error_kind"] == "device_handle_error"
+
+
+def test_an_excerpt_of_a_log_tells_of_the_devices_that_are_there() -> None:
+    log = ("==============NVSMI LOG==============\n\nAttached GPUs                             : 8\nGPU 00000000:0C:00.0\n"
+           "    Product Name                          : Q1\n    FB Memory Usage\n        Total                             : 900 MiB\n")
+    found = read("nvidia-smi -q", log)
+    assert (found["attached_gpus"], found["device_count"], found["devices"][0]["memory_total_mib"]) == (8, 1, 900)
+    assert refused("nvidia-smi -q", log[:-1]) and refused("nvidia-smi -q", log[:-5])
+
+
+@pytest.mark.parametrize(("tool", "text"), [
+    ("nvidia-smi topo -m", "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n"),
+    ("npu-smi info -t spod-info -i 0", "This device does not support querying spod-info.\n")])
+def test_a_question_the_tool_does_not_know(tool: str, text: str) -> None:
+    assert read(tool, text)["error_kind"] == "unsupported_query"
+
+
+def test_the_numbers_of_chips_stand_in_a_matrix_of_npus() -> None:
+    page = "           Phy-ID12   Phy-ID13\nPhy-ID12   X          SIO\nPhy-ID13   SIO        X\n\nLegend:\n"
+    found = read("npu-smi info -t topo", page)
+    assert (found["device_count"], found["topology"]["links"]["Phy-ID12"]) == (2, {"Phy-ID12": "X", "Phy-ID13": "SIO"})
