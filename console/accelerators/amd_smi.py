@@ -228,7 +228,7 @@ def parse_monitor(page: Page) -> dict[str, Any]:
         line = re.sub(r"(?<=\d)/ +(?=\d)", "/", line)
         cells = re.split(r"\s{2,}", line.strip())
         cells = cells if len(cells) == len(titles) else _READING.findall(line)
-        if not line.strip():
+        if not line.strip() or set(line.strip()) == {"."}:  # documents mark so that rows are left out
             break
         row = dict(zip(titles, cells, strict=False))
         if len(cells) != len(titles) or whole(row["GPU"]) is None:

@@ -11,12 +11,15 @@ from console.facts.grammar import Page, number, pairs, shown, whole
 _DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
 _PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
 _REMARKS = ("No process in device.",)
+_LEFT_OUT = re.compile(r"\s*\.{3,}\s*")  # a mark of documents for lines that are not shown
 
 
 def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
     """Runs of (line, key, value) between blank lines; a key without text continues the value before it."""
     block: list[tuple[int, str, str]] = []
     for index, line in page.numbered():
+        if _LEFT_OUT.fullmatch(line):
+            continue
         if not line.strip():
             if block:
                 yield block
@@ -178,6 +181,9 @@ def _hccn_fields(page: Page) -> dict[str, Any]:
         if mark:
             devices.add(int(mark[1]))
         text = mark[2] if mark else line
+        if _LEFT_OUT.fullmatch(text):
+            above = None
+            continue
         indent = len(text) - len(text.lstrip())
         key, colon, value = text.partition(":")
         if not text.strip() or (colon and not value.strip() and not key.endswith(" ")):
@@ -201,10 +207,10 @@ def _addresses(page: Page) -> dict[str, Any]:
     devices: list[dict[str, Any]] = []
     named = None
     for index, line in page.numbered():
-        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)", line[:300])
+        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)|^[=\s]*NPU[_ ]?(\d{1,3})[:=\s]*$", line[:300])
         key, mark, value = line.partition(":")
         if call:
-            named = whole(call[1])
+            named = whole(call[1] or call[2])
         elif key.strip() in ("ipaddr", "ipaddr6"):
             devices.append({"index": len(devices) if named is None else named, "ip": value.strip()})
             named = None

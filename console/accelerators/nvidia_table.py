@@ -18,6 +18,7 @@ _GAPPED = re.compile(r"\+[-+]{3,} +\+[-+]{3,}\+")
 _MODES = frozenset({"On", "Off", "N/A", "ERR!", "WDDM", "TCC", "MCDM", "Disabled", "Enabled"})
 _BUS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _MEMORY = re.compile(r"(?:[0-9]+%\s+)?([0-9]+|N/A|ERR!)\s?(MiB|MB)?\s*/\s*([0-9]+|N/A|ERR!)\s?(MiB|MB)?")
+_SECTION = re.compile(r"\|\s*(?:(?:Compute )?processes|MIG devices):", re.IGNORECASE)
 _PROCESS_FORMS = (("GPU", "GI", "CI", "PID", "Type"), ("GPU", "PID", "Type"), ("GPU", "PID"))
 _NO_VALUE = frozenset({"N/A", "ERR!", "Not Supported", "Unknown Error", "-"})
 
@@ -79,7 +80,7 @@ def _table(page: Page, start: int) -> tuple[list[_Row], list[list[_Row]], int]:
     in_body, closed, end = False, False, len(page.lines)
     for index, line in page.numbered(start):
         text = line.strip()
-        if not text:
+        if not text or (in_body and not rows and _SECTION.match(text)):
             end = index
             break
         if _RULE.fullmatch(text) or (in_body and _GAPPED.fullmatch(text)):
@@ -141,7 +142,8 @@ def _name(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
         page.fail(row.index, "no number and name of a device")
     name = words[1].strip()
     if title.split("Name", 1)[1].strip():
-        name, _, mode = name.rpartition(" ")
+        *first, mode = name.rsplit(None, 1)
+        name = first[0] if first else ""
         if mode not in _MODES:
             page.fail(row.index, f"{mode!r} is not a mode of the device")
     return {"index": index, "name": shown(name)}

@@ -194,7 +194,7 @@ def _hy_smi(page: Page, call: Call) -> dict[str, Any]:
 
 
 def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
-    verb = next((word for word in call.words if not word.startswith("-")), "")
+    verb = next((word.lower() for word in call.words if not word.startswith("-")), "")
     as_json, as_csv = call.has("--json"), call.has("--csv")
     if verb == "process":
         return amd_smi.parse_processes(page, as_json, as_csv)

@@ -135,6 +135,70 @@ def test_an_excerpt_of_a_log_tells_of_the_devices_that_are_there() -> None:
     assert refused("nvidia-smi -q", log[:-1]) and refused("nvidia-smi -q", log[:-5])
 
 
+TABLE_BODY = """\
+| NVIDIA-SMI 384.99                 Driver Version: 384.99                     |
+|------------------------------------------------------------------------------|
+| GPU  Name        Persistence-M| Bus-Id        Disp.A |  Volatile Uncorr. ECC |
+| Fan  Temp  Perf  Pwr:Usage/Cap|         Memory-Usage |   GPU-Util Compute M. |
+|===============================+======================+=======================|
+|   0  GRID Q-16Q       \tOff | 00000000:02:01.0 Off |                   N/A |
+| N/A   36C\tP0    39W / 125W |  \t4MiB /  4036MiB |      0%  \tDefault |
+"""
+PROCESSES = """\
+| Processes:                                                        GPU Memory |
+|  GPU       PID   Type   Process name                              Usage      |
+|==============================================================================|
+|    0      4711      C   an app                                       12MiB   |
++------------------------------------------------------------------------------+
+"""
+
+
+@pytest.mark.parametrize("between", ["+-----------+----------+----------+\n", "|-----------+---------------------|\n|--------------------|\n",
+                                     "+-----------+----------+----------+\n+----------------------------------+\n"])  # fmt: skip
+def test_the_processes_may_follow_a_table_at_once(between: str) -> None:
+    found = read("nvidia-smi", TABLE_BODY + between + PROCESSES)
+    assert [(d["name"], d["power_w"], d["memory_used_mib"]) for d in found["devices"]] == [("GRID Q-16Q", 39, 4)]
+    assert [(p["pid"], p["name"], p["used_mib"]) for p in found["processes"]] == [(4711, "an app", 12)]
+    assert refused("nvidia-smi", TABLE_BODY + PROCESSES)
+
+
+def test_memory_of_a_device_that_is_lost_is_told_in_words() -> None:
+    page = (TABLE_BODY.replace("4MiB /  4036MiB", "GPU is lost").replace("36C", "ERR!").replace("39W / 125W", "ERR! / ERR!")
+            + "+-----------+----------+----------+\n")  # fmt: skip
+    device = read("nvidia-smi", page)["devices"][0]
+    assert device["health"] == "ERR!" and {device[key] for key in ("memory_used_mib", "memory_total_mib", "temperature_c", "power_w")} == {None}
+
+
+# --- what documents leave out, and loops over devices ----------------------------------------------------------------
+
+
+def test_dots_of_a_document_are_no_line_of_the_tool() -> None:
+    stats = read("hccn_tool -i 0 -stat -g", "packet statistics:\nmac_tx_mac_pause_num:0\n...\nroce_cqe_num:7\n")
+    assert stats["fields"] == {"mac_tx_mac_pause_num": "0", "roce_cqe_num": "7"}
+    rows = "GPU  VRAM_USED   VRAM_FREE  VRAM_TOTAL    VRAM%\n  0     174 MB    16011 MB    16185 MB   0.01 %\n"
+    assert read("amd-smi monitor -v", rows + "  ...\n") == read("amd-smi monitor -v", rows) | {"tool": "amd-smi monitor -v"}
+
+
+@pytest.mark.parametrize("title", ["NPU_{}:", "======NPU_{}======", "/usr/bin/hccn_tool -i {} -ip -g"])
+def test_addresses_of_a_loop_go_by_what_stands_ahead(title: str) -> None:
+    page = "".join(f"{title.format(n)}\nipaddr:192.0.2.{n}\nnetmask:255.255.255.0\n" for n in (2, 3))
+    assert [(d["index"], d["ip"]) for d in read('for i in 2 3; do echo "NPU_$i:"; hccn_tool -i $i -ip -g; done', page)["devices"]] == [
+        (2, "192.0.2.2"), (3, "192.0.2.3")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "kind"), [(-8001, "invalid_device_id"), (-8002, "insufficient_permissions"), (-8255, "unsupported_query")])
+def test_a_command_of_npu_smi_that_failed(code: int, kind: str) -> None:
+    found = read("npu-smi info -t board -i 9", f"Failed to execute npu-smi info. ret is {code}.\n")
+    assert (found["error_kind"], found["ret_code"]) == (kind, code)
+
+
+@pytest.mark.parametrize("tool", ["hccn_tool -i 0 -link -g", "npu-smi info", "nvidia-smi", "rocm-smi"])
+def test_a_tool_without_its_libraries_does_not_run(tool: str) -> None:
+    program = tool.split()[0]
+    page = f"{program}: error while loading shared libraries: libq_hal.so: cannot open shared object file: No such file or directory\n"
+    assert read(tool, page)["error_kind"] == "driver_not_running"
+
+
 @pytest.mark.parametrize(("tool", "text"), [
     ("nvidia-smi topo -m", "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n"),
     ("npu-smi info -t spod-info -i 0", "This device does not support querying spod-info.\n")])
