@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 from xml.parsers import expat
 
@@ -161,7 +162,7 @@ class _Names:
     name: tuple[str, ...]
     uuid: tuple[str, ...]
     bus: tuple[str, ...]
-    memory: str
+    memory: tuple[str, ...]
     total: str
     used: str
     temperature: tuple[str, ...]
@@ -173,12 +174,12 @@ class _Names:
     instance_memory: tuple[str, ...]
 
 
-_TEXT = _Names(("Product Name",), ("GPU UUID",), ("PCI", "Bus Id"), "FB Memory Usage", "Total", "Used",
+_TEXT = _Names(("Product Name",), ("GPU UUID",), ("PCI", "Bus Id"), ("FB Memory Usage", "Memory Usage"), "Total", "Used",
                ("Temperature", ("GPU Current Temp", "Gpu")), ("GPU Power Readings", "Power Readings"),
                ("Power Draw", "Average Power Draw", "Instantaneous Power Draw"), ("Ecc Mode", "Current"),
                ("MIG Mode", "Current"), ("Index", "GPU Instance ID", "Compute Instance ID"),
                ("Shared FB Memory Usage", "FB Memory Usage"))
-_XML = _Names(("product_name",), ("uuid",), ("pci", "pci_bus_id"), "fb_memory_usage", "total", "used",
+_XML = _Names(("product_name",), ("uuid",), ("pci", "pci_bus_id"), ("fb_memory_usage", "memory_usage"), "total", "used",
               ("temperature", "gpu_temp"), ("gpu_power_readings", "power_readings"),
               ("power_draw", "average_power_draw", "instant_power_draw"), ("ecc_mode", "current_ecc"),
               ("mig_mode", "current_mig"), ("index", "gpu_instance_id", "compute_instance_id"), ("fb_memory_usage",))
@@ -225,7 +226,7 @@ def read_log(page: Page, log: Node) -> dict[str, Any]:
     for index, gpu in enumerate(log.all("gpu")):
         holder = gpu.get("mig_devices")
         devices.append(_gpu(page, gpu, _XML, index, holder.all("mig_device") if holder else []))
-        section = gpu.get("processes")
+        section = gpu.get(("processes", "compute_processes"))
         processes += [_xml_process(page, node, index) for node in (section.all("process_info") if section else [])]
     return found | {"device_count": len(devices), "devices": devices, "processes": processes}
 
@@ -244,7 +245,9 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
         page.empty()
     log = _text_tree(page)
     found = _versions(log) | {"attached_gpus": _count(page, log.get("Attached GPUs"))}
-    gpus = [node for node in log.children if node.value is None]
+    headings = [node for node in log.children if node.value is None]
+    # Ahead of the devices a heading may tell of the driver, such as "vGPU Driver Capability".
+    gpus = list(dropwhile(lambda node: node.children and not re.search(r"\d", node.name), headings))
     for gpu in gpus:
         if not _GPU_HEAD.fullmatch(gpu.name):
             page.fail(gpu.line, "this is not the heading of a device")

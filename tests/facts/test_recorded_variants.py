@@ -135,6 +135,24 @@ def test_an_excerpt_of_a_log_tells_of_the_devices_that_are_there() -> None:
     assert refused("nvidia-smi -q", log[:-1]) and refused("nvidia-smi -q", log[:-5])
 
 
+def test_a_heading_of_the_driver_may_stand_ahead_of_the_devices() -> None:
+    log = ("==============NVSMI LOG==============\n\nDriver Version                  : 999.11.22\nvGPU Driver Capability\n"
+           "    Heterogenous Multi-vGPU       : Supported\n\nAttached GPUs                   : 1\nGPU 00000000:0C:00.0\n"
+           "    Memory Usage\n        Total                     : 900 MB\n        Used                      : 9 MB\n    Compute Processes    : None\n")
+    found = read("nvidia-smi -q", log)
+    assert [(d["bus_id"], d["memory_total_mib"], d["memory_used_mib"]) for d in found["devices"]] == [("00000000:0C:00.0", 900, 9)]
+    assert refused("nvidia-smi -q", log.replace("GPU 0000", "GPV 0000")) and refused("nvidia-smi -q", log + "Unit\n    Name   : x\n")
+
+
+def test_the_log_of_an_old_driver_as_xml() -> None:
+    page = ("<nvidia_smi_log><driver_version>304.99</driver_version><gpu id='0000:03:00.0'><memory_usage><total>900 MB</total><used>9 MB</used>"
+            "</memory_usage><compute_processes><process_info><pid>22</pid><process_name>a</process_name><used_memory>12 MB</used_memory>"
+            "</process_info></compute_processes></gpu></nvidia_smi_log>")  # fmt: skip
+    found = read("nvidia-smi -q -x", page)
+    assert (found["devices"][0]["memory_total_mib"], found["devices"][0]["memory_used_mib"]) == (900, 9)
+    assert found["processes"] == [{"gpu": 0, "pid": 22, "type": None, "name": "a", "used_mib": 12}]
+
+
 TABLE_BODY = """\
 | NVIDIA-SMI 384.99                 Driver Version: 384.99                     |
 |------------------------------------------------------------------------------|
