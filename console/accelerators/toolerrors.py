@@ -19,7 +19,7 @@ _PATTERNS = (
                             r"(?:Unknown Error|Not Found|Uninitialized|Timeout"
                             r"|No Permission|Insufficient|Reset|Unable to communicate|Not Supported|Invalid)"),
     ("driver_library_mismatch", r"Failed to initialize NVML: Driver/library version mismatch"),
-    ("driver_not_running", r"NVIDIA-SMI has failed because it couldn'?t communicate with the NVIDIA driver"
+    ("driver_not_running", r"NVIDIA-SMI has failed because it (?:couldn.?t|could not) communicate with the NVIDIA driver"
                            r"|Failed to initialize NVML: Driver Not Loaded"
                            r"|NVIDIA-SMI couldn'?t find \S{3,40} library"
                            r"|error while loading shared libraries: \S{3,80}: "),

@@ -47,14 +47,19 @@ def _accelerators(names: list[str]) -> list[str]:
     return [name for name in names if _ACCELERATOR.fullmatch(name)]
 
 
+def _plain(line: str) -> str:
+    """The header without the marks for underlining, of which copies often lost the escape character."""
+    return re.sub(r"\[\d{1,2}m", "", line)
+
+
 def _is_header(line: str) -> bool:
-    words = line.split()[:2]
+    words = _plain(line).split()[:2]
     return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (len(words) < 2 or bool(_DEVICE.fullmatch(words[1])))
 
 
 def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
     """Names of devices, and titles of the columns behind them."""
-    line = " ".join(page.lines[index].split())
+    line = " ".join(_plain(page.lines[index]).split())
     behind = _TITLE.search(line)
     names = line[: behind.start() if behind else len(line)].split()
     if len(set(names)) != len(names) or len(names) > MAX_DEVICES or not all(map(_DEVICE.fullmatch, names)):

@@ -14,7 +14,7 @@ MAX_JSON_DEPTH = 64
 
 NONE_WORDS = frozenset({
     "", "-", "--", "na", "n/a", "[n/a]", "err!", "[not supported]", "not supported", "unknown error", "[unknown error]",
-    "[unknown]", "none", "[gpu is lost]", "gpu is lost",
+    "[unknown]", "none", "[gpu is lost]", "gpu is lost", "[gpu requires reset]", "gpu requires reset",
     "[insufficient permissions]", "insufficient permissions", "[no permission]",
     "requested functionality has been deprecated", "[requested functionality has been deprecated]", "<redacted>"})
 """What tools print where they have no value; compared without case."""
