@@ -219,7 +219,8 @@ def _instance(page: Page, header: list[_Row], group: list[_Row], devices: list[d
     if not header or header[0].cells[0].split() != ["GPU", "GI", "CI", "MIG"]:
         page.fail(first.index, "the header of the MIG devices is not known")
     numbers = [whole(word) for word in first.cells[0].split()]
-    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells):
+    # A second number in the first column is of another MIG device, whose rule got lost.
+    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells) or any(row.cells[0].strip() for row in group[1:]):
         page.fail(first.index, "the row of a MIG device is not readable")
     owner = next((d for d in devices if d["index"] == numbers[0] and "mig" in d), None)
     if owner is None:

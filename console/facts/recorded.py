@@ -26,6 +26,8 @@ from console.facts.fact import UNKNOWN_TOOL
 from console.facts.grammar import Page, clean
 
 _WRAPPERS = frozenset({"env", "sudo", "timeout", "nice", "stdbuf", "command", "watch"})
+_CARRIERS = frozenset({"docker", "podman", "nerdctl", "kubectl", "oc", "crictl", "srun", "ssh", "singularity", "apptainer", "enroot", "wsl", "cmd",
+                       "powershell", "optirun", "bash", "sh"})
 _DURATION = re.compile(r"[\d.]+[smhd]?")
 
 
@@ -63,17 +65,29 @@ def calls(tool: str) -> list[Call]:
             words = shlex.split(re.sub(r"\s[0-9]?>{1,2}\s*\S+", " ", f" {text}"))
         except ValueError:
             words = text.split()
-        words = _unwrapped(words)
+        words = _carried(_unwrapped(words))
         if words:
-            program = re.split(r"[/\\]", words[0])[-1].lower().removesuffix(".exe")
-            found.append(Call(program, tuple(words[1:]), text))
+            found.append(Call(_program(words[0]), tuple(words[1:]), text))
     return found
+
+
+def _program(word: str) -> str:
+    return re.split(r"[/\\]", word)[-1].lower().removesuffix(".exe")
+
+
+def _carried(words: list[str]) -> list[str]:
+    """The command that another one takes into a container, to a node or to a shell."""
+    if not words or _program(words[0]) not in _CARRIERS:
+        return words
+    inner = [part for word in words[1:] for part in word.split()]
+    last = max((n for n, word in enumerate(inner) if ":" not in word and _program(word) in _READERS), default=None)
+    return words if last is None else inner[last:]
 
 
 def _unwrapped(words: list[str]) -> list[str]:
     while words:
         head = words[0].rsplit("/", 1)[-1]
-        if head in ("for", "while", "do", "done", "$", "#") or re.fullmatch(r"\w+=\S*", head):
+        if head in ("for", "while", "do", "done", "$", "#", "&") or re.fullmatch(r"\w+=\S*", head):
             words = words[1:] if head not in ("for", "while") else []
         elif head in _WRAPPERS:
             words = words[1:]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from console.errors import InputError
 from console.facts.recorded import parse_recorded
-from tests.facts.test_recorded_forms import read, refused
+from tests.facts.test_recorded_forms import MIG, TABLE, read, refused
 
 # --- pages that were not ended: a value that may be cut is no value, the ones ahead of it are right ------------------
 
@@ -228,3 +229,28 @@ def test_the_numbers_of_chips_stand_in_a_matrix_of_npus() -> None:
     page = "           Phy-ID12   Phy-ID13\nPhy-ID12   X          SIO\nPhy-ID13   SIO        X\n\nLegend:\n"
     found = read("npu-smi info -t topo", page)
     assert (found["device_count"], found["topology"]["links"]["Phy-ID12"]) == (2, {"Phy-ID12": "X", "Phy-ID13": "SIO"})
+
+
+LIST = "GPU 0: NVIDIA Q1 (UUID: GPU-1)\n"
+
+
+@pytest.mark.parametrize("tool", [
+    "docker run --rm --gpus all -v /usr/bin/nvidia-smi:/usr/bin/nvidia-smi nvidia/cuda:12 nvidia-smi -L", "kubectl exec -it pod -- nvidia-smi -L",
+    "ssh node 'nvidia-smi -L'", "srun -N1 nvidia-smi -L", "& 'C:\\Windows\\System32\\nvidia-smi.exe' -L", "bash -c 'sudo nvidia-smi -L'"])
+def test_a_tool_is_known_inside_another_command(tool: str) -> None:
+    assert read(tool, LIST)["device_count"] == 1
+
+
+def test_a_command_that_carries_no_tool_is_not_known() -> None:
+    with pytest.raises(InputError) as problem:
+        read("docker ps", LIST)
+    assert problem.value.code == "inventory.unknown-tool"
+
+
+def test_the_rule_between_mig_devices_may_not_be_missing() -> None:
+    first, second = (f"|  0  {gi:3}   0  {n:2}  |     11MiB / 20096MiB | 14      0 |  3   0    2    0    0 |\n|                  |      0MiB / 32767MiB |"
+                     "           |                       |\n" for n, gi in enumerate((1, 2)))  # fmt: skip
+    rule = "+------------------+----------------------+-----------+-----------------------+\n"
+    head = TABLE + MIG[: MIG.index("|  0    1   0   0")]
+    assert [i["gi"] for i in read("nvidia-smi", head + first + rule + second + rule)["devices"][0]["mig"]["instances"]] == [1, 2]
+    assert refused("nvidia-smi", head + first + second + rule)
