@@ -106,7 +106,9 @@ def _sections(page: Page) -> list[tuple[str, list[tuple[int, str]]]]:
             sections.append((text.strip("= "), []))
         elif text:
             sections[-1][1].append((index, line))
-    # The tool closes every section with a rule.
+    # The tool closes every section with a rule; an excerpt that has none at all holds whole lines of cards.
+    if len(sections) < 2 and page.ended and sections[0][1] and all(_LINE.match(line.strip()[:4000]) for _, line in sections[0][1]):
+        return sections
     if sections[-1][1] or len(sections) < 2:
         page.fail(len(page.lines) - 1, "the page is cut off")
     return sections
@@ -135,6 +137,8 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
         page.empty()
     if listed[-1] != set(cards) and not any("End of" in title for title, _ in sections):
         page.fail(len(page.lines) - 1, "the page is cut off")
+    if len(sections) < 2 and len({frozenset(values) for values in cards.values()}) > 1:
+        page.fail(len(page.lines) - 1, "the lines of a card are missing")
     make = card if everything else _rich
     devices = [make(page, index, cards[index]) for index in sorted(cards)]
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}

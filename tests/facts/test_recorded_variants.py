@@ -254,3 +254,19 @@ def test_the_rule_between_mig_devices_may_not_be_missing() -> None:
     head = TABLE + MIG[: MIG.index("|  0    1   0   0")]
     assert [i["gi"] for i in read("nvidia-smi", head + first + rule + second + rule)["devices"][0]["mig"]["instances"]] == [1, 2]
     assert refused("nvidia-smi", head + first + second + rule)
+
+
+def test_an_excerpt_of_pages_of_rocm_smi_has_the_same_lines_for_each_card() -> None:
+    page = "".join(f"GPU[{n}]          : Card series: Q250X\nGPU[{n}]          : Card model: 0x0b0c\n" for n in range(2))
+    found = read("rocm-smi --showproductname", page)
+    assert [(d["name"], d["device_id"]) for d in found["devices"]] == [("Q250X", "0x0b0c")] * 2
+    assert refused("rocm-smi --showproductname", page[: page.rindex("GPU")]) and refused("rocm-smi --showproductname", page[:-1])
+    assert refused("rocm-smi --showproductname", page + "something else\n")
+
+
+def test_links_between_switches_and_a_card_that_fell_off_the_bus() -> None:
+    log = ("[1.0] NVRM: Xid (PCI:0000:91:00): 79, pid='<unknown>', GPU has fallen off the bus.\n"
+           "[2.0] nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 48 LTSSM Fault Up\n"
+           "[2.1] nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Data {0x10000000}\n")
+    found = read("dmesg", log)
+    assert found["sxids"] == [{"bus_id": "0000:06:00.0", "code": 20034}] and found["fallen_off_bus"] is True and found["xid_line_count"] == 1
