@@ -10,6 +10,7 @@ from console.facts.grammar import Page, mib, number, shown, strict_json, whole
 
 _CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
+_CELLS = re.compile(r"\s*\t\s*|\s{2,}")
 _WORDS = re.compile(r"\S+(?: \S+)*")
 
 
@@ -158,6 +159,23 @@ def _rich(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
                "gpu_percent": _checked(page, _first(said, "gpu use (%)", "dcu use (%)"), "the use"),
                "vram_percent": _checked(page, _first(said, "gpu memory allocated (vram%)"), "the use of memory")}
     return {key: value for key, value in device.items() if value is not None}
+
+
+def parse_processes(page: Page) -> dict[str, Any]:
+    """``rocm-smi --showpids``; the memory is that of all devices of a process."""
+    lines = [entry for title, entries in _sections(page) if "Processes" in title for entry in entries]
+    start = next((n for n, (_, line) in enumerate(lines) if line.split()[:1] == ["PID"]), None)
+    if start is None:
+        return {"processes": []} if any("No KFD PIDs" in line for _, line in lines) else page.empty()
+    titles, processes = _CELLS.split(lines[start][1].strip()), []
+    for index, line in lines[start + 1 :]:
+        cells = _CELLS.split(line.strip())
+        said = dict(zip(titles, cells, strict=False))
+        pid, used = whole(said.get("PID")), whole(said.get("VRAM USED"))
+        if len(cells) != len(titles) or pid is None or (used is None and shown(said.get("VRAM USED")) not in (None, "UNKNOWN")):
+            page.fail(index, "the row of a process is not readable")
+        processes.append({"pid": pid, "name": shown(said.get("PROCESS NAME")), "used_mib": mib(used, "b")})
+    return {"processes": processes}
 
 
 # --- topology ----------------------------------------------------------------------------------------------------

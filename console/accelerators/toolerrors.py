@@ -25,7 +25,7 @@ _PATTERNS = (
                            r"|error while loading shared libraries: \S{3,80}: "),
     ("no_devices", r"No devices were found|No devices found"
                    r"|Failed to initialize NVML: No (?:supported )?(?:GPU|device)s? (?:were )?found"
-                   r"|No AMD GPUs specified|Unable to detect any GPU devices"),
+                   r"|No AMD GPUs specified|No device available, no device found|Unable to detect any GPU devices"),
     ("insufficient_permissions", r"Failed to initialize NVML: Insufficient Permissions|Insufficient Permissions\s*$"
                                  r"|Failed to execute npu-smi \w{1,20}\. ret is -8002\b"
                                  r"|Unable to open /dev/kfd read-write: Permission denied|^\d{1,3} \| AMDSMI_STATUS_NO_PERM"),
@@ -49,7 +49,7 @@ _PATTERNS = (
 _WHOLE = (("device_handle_error", re.compile(r"Unable to determine the device handle for.{0,80}: \S.*")),
           ("nvml_unknown_error", re.compile(r"Failed to initialize NVML: \S.*")))
 _RULES = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
-_AHEAD = re.compile(r"DrvMng\w+ failed|drv\w+ fail|WARNING|ROCk module|cat: /sys/|Error code:$",
+_AHEAD = re.compile(r"DrvMng\w+ failed|drv\w+ fail|WARNING|ROCk module|cat: /sys/|Open mkfd failed|Expected integer value from monitor|Error code:$",
                     re.IGNORECASE)
 _RET = re.compile(r"\bret(?:urn)?(?: code)?\s*(?:is|=|:)\s*\(?(-?[0-9]{1,9})", re.IGNORECASE)
 _NVML_VERSION = re.compile(r"NVML library version:\s*(\S+)")

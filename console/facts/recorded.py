@@ -191,6 +191,8 @@ def _rocm_smi(page: Page, call: Call) -> dict[str, Any]:
         return rocm_smi.parse_csv(page)
     if any(word.startswith("--showtopo") for word in call.words):
         return rocm_smi.parse_topology(page)
+    if call.has("--showpids"):
+        return rocm_smi.parse_processes(page)
     if call.has("--showhw"):
         return rocm_smi.parse_hardware(page)
     if call.words and not all(re.fullmatch(r"-d|\d+", word) for word in call.words):

@@ -270,3 +270,24 @@ def test_links_between_switches_and_a_card_that_fell_off_the_bus() -> None:
            "[2.1] nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Data {0x10000000}\n")
     found = read("dmesg", log)
     assert found["sxids"] == [{"bus_id": "0000:06:00.0", "code": 20034}] and found["fallen_off_bus"] is True and found["xid_line_count"] == 1
+
+
+@pytest.mark.parametrize("gap", ["\t", "   "])
+def test_processes_of_rocm_smi(gap: str) -> None:
+    bar = "=" * 60 + "\n"
+    head = bar.replace("=\n", " ROCm System Management Interface ===\n") + "===== KFD Processes =====\nKFD process information:\n"
+    rows = ["PID   ", "PROCESS NAME   ", "GPU(s)", "VRAM USED  ", "SDMA USED", "CU OCCUPANCY"], ["9399", "VLLM::Core     ", "1     ", "329576448  ", "0", "UNKNOWN"]
+    page = head + "".join(gap.join(row) + "\n" for row in rows) + bar + "===== End of ROCm SMI Log =====\n"
+    assert read("rocm-smi --showpids", page)["processes"] == [{"pid": 9399, "name": "VLLM::Core", "used_mib": 314.309}]
+    assert read("rocm-smi --showpids", head.replace("KFD process information:", "No KFD PIDs currently running") + bar)["processes"] == []
+    assert refused("rocm-smi --showpids", page.replace("329576448", "32957q")) and refused("rocm-smi --showpids", page[: page.index("9399") + 9])
+
+
+def test_complaints_around_a_table_of_rocm_smi() -> None:
+    bar = "=" * 90 + "\n"
+    page = ('Expected integer value from monitor, but got ""\n' + bar + "ERROR: 2 GPU[0]:\tsclk: Not supported\n" + bar
+            + "GPU  Temp (DieEdge)  AvgPwr  SCLK     MCLK    Fan  Perf  PwrCap  VRAM%  GPU%\n"
+              "0    N/A             N/A     1700Mhz  300Mhz  0%   auto  0.0W      0%   0%\n" + bar + "WARNING:  One or more commands failed\n" + bar)
+    assert [(d["index"], d["power_w"], d["vram_percent"]) for d in read("rocm-smi", page)["devices"]] == [(0, None, 0)]
+    page = 'Open mkfd failed\nExpected integer value from monitor, but got ""\nError: No device available, no device found or initialization failed.\n'
+    assert read("hy-smi", page)["error_kind"] == "no_devices"
