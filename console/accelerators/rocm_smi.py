@@ -164,6 +164,9 @@ def _rich(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
 def parse_processes(page: Page) -> dict[str, Any]:
     """``rocm-smi --showpids``; the memory is that of all devices of a process."""
     lines = [entry for title, entries in _sections(page) if "Processes" in title for entry in entries]
+    wide = next((index for index, line in lines if len(line) > 1000), None)
+    if wide is not None:
+        page.fail(wide, "the row is too wide")
     start = next((n for n, (_, line) in enumerate(lines) if line.split()[:1] == ["PID"]), None)
     if start is None:
         return {"processes": []} if any("No KFD PIDs" in line for _, line in lines) else page.empty()
