@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.accelerators.nvidia_query import Node
-from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, whole
+from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, version, whole
 
 
 def _tree(page: Page) -> Node:
@@ -173,7 +173,7 @@ def numa_nodes(page: Page) -> dict[int, int]:
 def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
     """``amd-smi static``."""
     devices, entries = _devices(page, as_json, _static)
-    driver = next((e.text("driver", "version") for e in entries if e.text("driver", "version")), None)
+    driver = next((word for e in entries if (word := version(e.text("driver", "version")))), None)
     return drop_none({"device_count": len(devices), "devices": devices, "driver_version": driver})
 
 
@@ -238,8 +238,8 @@ def parse_monitor(page: Page) -> dict[str, Any]:
         page.empty()
     unique = {device["index"]: device for device in reversed(devices)}
     devices = [unique[index] for index in sorted(unique)]
-    version = parse_version(page) if "AMDSMI Tool" in page.text else {}
-    return version | {"device_count": len(devices), "devices": devices}
+    versions = parse_version(page) if "AMDSMI Tool" in page.text else {}
+    return versions | {"device_count": len(devices), "devices": devices}
 
 
 def _monitored(page: Page, index: int, cells: dict[str, str]) -> dict[str, Any]:

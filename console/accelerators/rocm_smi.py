@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from console.facts.grammar import Page, mib, number, shown, strict_json, whole
+from console.facts.grammar import Page, mib, number, shown, strict_json, version, whole
 
 _CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
@@ -72,7 +72,7 @@ def parse_json(page: Page) -> dict[str, Any]:
         if match:
             devices.append(card(page, int(match[1]), texts))
         elif key == "system":
-            driver = _first(_keyed(texts), "driver version")
+            driver = version(_first(_keyed(texts), "driver version"))
     if not devices:
         page.fail(0, "there is no card in the JSON")
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -92,7 +92,7 @@ def parse_csv(page: Page) -> dict[str, Any]:
         if match:
             devices.append(card(page, int(match[1]), dict(zip(titles, cells, strict=True))))
         elif cells[0].strip() == "system":
-            driver = _first(_keyed(dict(zip(titles, cells, strict=True))), "driver version")
+            driver = version(_first(_keyed(dict(zip(titles, cells, strict=True))), "driver version"))
     if not devices:
         page.empty()
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -129,7 +129,7 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
                 here.add(int(match[1]))
                 _keep(cards.setdefault(int(match[1]), {}), match[2])
             elif mark and key.strip().lower() == "driver version":
-                driver = shown(value)
+                driver = version(value)
         if here:
             listed.append(here)
     if not cards and driver:

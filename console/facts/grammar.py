@@ -98,6 +98,12 @@ def measured(text: str | None) -> str | None:
     return value if value is not None and re.search(r"\d|[^\w\s\[\]().,/!-]", value) else None
 
 
+def version(text: str | None) -> str | None:
+    """The first word of a version; builds and dates that may follow it are no part of it."""
+    value = shown(text)
+    return value.split()[0] if value else None
+
+
 def titled(text: str | None) -> str | None:
     """A name as printed; words that tools print instead of a reading may be all that they name a process by."""
     name = (text or "").strip()

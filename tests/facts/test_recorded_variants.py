@@ -291,3 +291,11 @@ def test_complaints_around_a_table_of_rocm_smi() -> None:
     assert [(d["index"], d["power_w"], d["vram_percent"]) for d in read("rocm-smi", page)["devices"]] == [(0, None, 0)]
     page = 'Open mkfd failed\nExpected integer value from monitor, but got ""\nError: No device available, no device found or initialization failed.\n'
     assert read("hy-smi", page)["error_kind"] == "no_devices"
+
+
+@pytest.mark.parametrize(("tool", "text"), [
+    ("rocm-smi --json", '{"card0": {"GPU ID": "0x1"}, "system": {"Driver version": "5.99.0-35 #36 SMP"}}\n'),
+    ("rocm-smi --showdriverversion", "=== ROCm ===\n=== Version ===\nDriver version: 5.99.0-35 #36 SMP\n=====\n"),
+    ("amd-smi static", "GPU: 0\n    DRIVER:\n        NAME: amdgpu\n        VERSION: 5.99.0-35 #36 SMP\n")])  # fmt: skip
+def test_a_version_is_one_word(tool: str, text: str) -> None:
+    assert read(tool, text)["driver_version"] == "5.99.0-35"
