@@ -269,7 +269,7 @@ def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
     page.whole()
     rows = [(n, line) for n, line in page.numbered() if line.strip()]
     titles = [cell.strip() for cell in rows[0][1].split(",")] if rows else []
-    if titles[:1] != ["gpu"]:
+    if "gpu" not in titles or len(set(titles)) != len(titles):
         page.empty()
     for index, line in rows[1:]:
         cells = [cell.strip() for cell in line.split(",")]

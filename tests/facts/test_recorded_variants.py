@@ -299,3 +299,9 @@ def test_complaints_around_a_table_of_rocm_smi() -> None:
     ("amd-smi static", "GPU: 0\n    DRIVER:\n        NAME: amdgpu\n        VERSION: 5.99.0-35 #36 SMP\n")])  # fmt: skip
 def test_a_version_is_one_word(tool: str, text: str) -> None:
     assert read(tool, text)["driver_version"] == "5.99.0-35"
+
+
+def test_columns_of_csv_go_by_their_names() -> None:
+    page = "fresh,gpu,name,pid,vram_mem\n7,0,worker,22,4096\n"
+    assert read("amd-smi process --csv", page)["processes"] == [{"gpu": 0, "pid": 22, "name": "worker", "vram_bytes": 4096}]
+    assert refused("amd-smi process --csv", page.replace("fresh", "gpu")) and refused("amd-smi process --csv", page.replace("gpu", "card"))
