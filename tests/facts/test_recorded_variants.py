@@ -305,3 +305,8 @@ def test_columns_of_csv_go_by_their_names() -> None:
     page = "fresh,gpu,name,pid,vram_mem\n7,0,worker,22,4096\n"
     assert read("amd-smi process --csv", page)["processes"] == [{"gpu": 0, "pid": 22, "name": "worker", "vram_bytes": 4096}]
     assert refused("amd-smi process --csv", page.replace("fresh", "gpu")) and refused("amd-smi process --csv", page.replace("gpu", "card"))
+
+
+def test_a_list_with_slices_that_lost_their_indent() -> None:
+    page = "GPU 0: NVIDIA Q1 (UUID: GPU-1)\nMIG 1g.9gb Device 0: (UUID: MIG-1)\n  MIG 1g.9gb Device 1: (UUID: MIG-2)\n"
+    assert [i["uuid"] for i in read("nvidia-smi -L", page)["devices"][0]["mig"]["instances"]] == ["MIG-1", "MIG-2"]
