@@ -12,14 +12,17 @@ _DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
 _PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
 _REMARKS = ("No process in device.",)
 _LEFT_OUT = re.compile(r"\s*\.{3,}\s*")  # a mark of documents for lines that are not shown
+_AHEAD = re.compile(r"\s*(?:\[WARNING\]|DrvMngGetConsoleLogLevel failed)")  # complaints of the tool ahead of a page
 
 
 def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
     """Runs of (line, key, value) between blank lines; a key without text continues the value before it."""
     block: list[tuple[int, str, str]] = []
+    started = False
     for index, line in page.numbered():
-        if _LEFT_OUT.fullmatch(line):
+        if _LEFT_OUT.fullmatch(line) or (not started and _AHEAD.match(line)):
             continue
+        started = True
         if not line.strip():
             if block:
                 yield block

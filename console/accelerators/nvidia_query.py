@@ -40,6 +40,10 @@ class Node:
         return here
 
 
+_LEFT_OUT = re.compile(r"(?:\[?\.{3,}\]?|…|<snip>|\[snip\])", re.IGNORECASE)  # a mark of documents for lines that are not shown
+_GAP = "..."
+
+
 def _text_tree(page: Page) -> Node:
     """Entries by indentation: ``key : value`` lines, and headings without a value."""
     root = Node("", None, 0)
@@ -56,7 +60,7 @@ def _text_tree(page: Page) -> Node:
         key, mark, value = text.partition(" : ")
         if not mark and text.endswith(" :"):
             key, mark, value = text[:-2], ":", ""
-        node = Node(key.strip(), value.strip() if mark else None, index)
+        node = Node(_GAP if _LEFT_OUT.fullmatch(text) else key.strip(), value.strip() if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()
         stack[-1][1].children.append(node)
@@ -241,13 +245,16 @@ _GPU_HEAD = re.compile(r"GPU [0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-
 
 def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     """``nvidia-smi -q``; ``sections`` is the argument of ``-d``, which leaves the others out."""
-    if not any("NVSMI LOG" in line for line in page.lines[:40]):
+    # Excerpts leave the title out.
+    if not any("NVSMI LOG" in line or line.startswith("Attached GPUs ") or _GPU_HEAD.fullmatch(line.rstrip()) for line in page.lines[:40]):
         page.empty()
     log = _text_tree(page)
     found = _versions(log) | {"attached_gpus": _count(page, log.get("Attached GPUs"))}
     headings = [node for node in log.children if node.value is None]
     # Ahead of the devices a heading may tell of the driver, such as "vGPU Driver Capability".
     gpus = list(dropwhile(lambda node: node.children and not re.search(r"\d", node.name), headings))
+    while gpus and gpus[-1].name == _GAP:
+        gpus.pop()  # lines left out at the end; between devices they would shift the places of the others
     for gpu in gpus:
         if not _GPU_HEAD.fullmatch(gpu.name):
             page.fail(gpu.line, "this is not the heading of a device")
@@ -270,7 +277,7 @@ def _partial(device: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool) -> None:
     """Refuse a log that ends inside a device: a value that was cut would be a wrong value."""
-    first, last = ({child.name for child in gpu.children} for gpu in (gpus[0], gpus[-1]))
+    first, last = ({child.name for child in gpu.children} - {_GAP} for gpu in (gpus[0], gpus[-1]))
     has_processes = any("processes" in name.lower() for name in last)
     if len(gpus) > 1 and not first <= last:
         page.fail(len(page.lines) - 1, "the last device is cut off")

@@ -43,17 +43,20 @@ def card(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
     edge = _first(said, "temperature (sensor edge) (c)")
     junction = _first(said, "temperature (sensor junction) (c)")
     temperature = edge if edge is not None else junction
+    # ROCm 1 and 2 print one sensor without its place, and the units behind the values.
+    old_temperature = _first(said, "temperature", "temperature (sensor #1)") if temperature is None else None
+    old_power = _first(said, "average gpu power", "average graphics package power")
     model = _first(said, "card model")
     return {
         "index": index, "name": _first(said, "card series", "device name", "market name"),
         "device_id": _first(said, "device id", "gpu id") or (model if re.fullmatch("0x[0-9A-Fa-f]{1,8}", model or "") else None), "bus_id": _first(said, "pci bus"),
         "uuid": _first(said, "unique id"), "memory_total_mib": _memory(page, said, "memory"),
         "memory_used_mib": _memory(page, said, "used memory"),
-        "temperature_c": _checked(page, temperature, "the temperature"),
+        "temperature_c": _checked(page, temperature or re.sub(r" ?[cC]$", "", old_temperature or "") or None, "the temperature"),
         "temperature_sensor": None if temperature is None else "edge" if edge is not None else "junction",
         "power_w": _checked(page, _first(said, "average graphics package power (w)",
                                          "current socket graphics package power (w)", "socket power (w)",
-                                         "average socket power (w)"), "the power"),
+                                         "average socket power (w)") or re.sub(r" ?W$", "", old_power or "") or None, "the power"),
         "health": None}
 
 

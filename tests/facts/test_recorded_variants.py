@@ -310,3 +310,27 @@ def test_columns_of_csv_go_by_their_names() -> None:
 def test_a_list_with_slices_that_lost_their_indent() -> None:
     page = "GPU 0: NVIDIA Q1 (UUID: GPU-1)\nMIG 1g.9gb Device 0: (UUID: MIG-1)\n  MIG 1g.9gb Device 1: (UUID: MIG-2)\n"
     assert [i["uuid"] for i in read("nvidia-smi -L", page)["devices"][0]["mig"]["instances"]] == ["MIG-1", "MIG-2"]
+
+
+def test_an_excerpt_of_q_with_marks_for_lines_left_out() -> None:
+    page = ("Driver Version                            : 1.2\nAttached GPUs                             : 4\nGPU 00000000:10:1C.0\n"
+            "    Product Name                          : NVIDIA Q1\n    [...]\n        Used                              : 9 MiB\n    FB Memory Usage\n"
+            "        ...\n        Used                              : 12 MiB\n    Processes                             : None\n[...]\n")
+    found = read("nvidia-smi -q", page)
+    assert (found["driver_version"], found["attached_gpus"], found["device_count"]) == ("1.2", 4, 1)
+    assert found["devices"][0]["memory_used_mib"] == 12 and found["devices"][0]["memory_total_mib"] is None
+    assert refused("nvidia-smi -q", page + page[page.index("GPU 0000") :].replace(":10:", ":20:"))  # the place of a later device is not known
+
+
+def test_a_complaint_ahead_of_a_page_of_npu_smi() -> None:
+    page = "[WARNING]The driver package may not be complete.\n\tNPU ID              : 1\n\tHealth Status       : OK\n"
+    assert read("npu-smi info -t health -i 1", page)["health"] == "OK"
+    assert refused("npu-smi info -t health -i 1", page.split("\n", 1)[1] + page[: page.index("\n") + 1])
+
+
+def test_the_first_forms_of_rocm_smi() -> None:
+    bar = "=" * 60 + "\n"
+    page = bar + "GPU[0] \t\t: GPU ID: 0x66a0\n" + bar + "GPU[0] \t\t: Temperature: 34.0c\n" + bar + "GPU[0] \t\t: Average GPU Power: 26.0 W\n" + bar
+    device = read("rocm-smi -a", page)["devices"][0]
+    assert (device["temperature_c"], device["temperature_sensor"], device["power_w"]) == (34.0, None, 26.0)
+    assert refused("rocm-smi -a", page.replace("34.0c", "34.0x")) and refused("rocm-smi -a", page.replace("26.0 W", "26.0 V"))
