@@ -10,7 +10,7 @@ from console.facts.grammar import Page, number, pairs, shown, whole
 
 _DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
 _PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
-_REMARKS = ("No process in device.",)
+_REMARKS = ("No process in device.", "Get pid name failed.")
 _LEFT_OUT = re.compile(r"\s*\.{3,}\s*")  # a mark of documents for lines that are not shown
 _AHEAD = re.compile(r"\s*(?:\[WARNING\]|DrvMngGetConsoleLogLevel failed)")  # complaints of the tool ahead of a page
 
@@ -32,7 +32,7 @@ def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
         if process:
             block += [(index, process[n], process[n + 1]) for n in (1, 3, 5)]
             continue
-        if block and line.strip() in _REMARKS:
+        if line.strip() in _REMARKS:
             continue
         key, mark, value = line.partition(":")
         if not mark:

@@ -334,3 +334,11 @@ def test_the_first_forms_of_rocm_smi() -> None:
     device = read("rocm-smi -a", page)["devices"][0]
     assert (device["temperature_c"], device["temperature_sensor"], device["power_w"]) == (34.0, None, 26.0)
     assert refused("rocm-smi -a", page.replace("34.0c", "34.0x")) and refused("rocm-smi -a", page.replace("26.0 W", "26.0 V"))
+
+
+def test_remarks_on_the_processes_of_an_npu() -> None:
+    head = "\tNPU ID              : 3\n\tChip Count          : 1\n\n"
+    tool = "npu-smi info -t proc-mem -i 3"
+    assert read(tool, head + "\tNo process in device.\n\tChip ID             : 0\n")["npu_id"] == 3
+    page = head + "\tGet pid name failed.\n\tProcess id:12 Process name:                  Process memory(MB):45\n\tChip ID             : 0\n"
+    assert read(tool, page)["npu_id"] == 3 and refused(tool, "No process in device.\n")
