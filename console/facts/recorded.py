@@ -184,7 +184,15 @@ def _hccn_tool(page: Page, call: Call) -> dict[str, Any]:
     return ascend_pages.parse_hccn(page, options[0] if options else "")
 
 
+# Hygon ships the tools of ROCm under their own names; its cards name themselves.
+_HYGON = re.compile(r"Device Type:[ \t]{1,80}(?:DCU|HCU)\b|Vendor Name:[ \t]{1,80}HYGON\b|Haiguang|\b(?:DCU|HCU) use \(%\)|^[ \t]{0,8}(?:DCU|HCU)(?:\[\d|[ \t]{1,20}Temp\b)", re.MULTILINE)
+
+
 def _rocm_smi(page: Page, call: Call) -> dict[str, Any]:
+    return ({"vendor": "hygon"} if _HYGON.search(page.text) else {}) | _rocm_smi_page(page, call)
+
+
+def _rocm_smi_page(page: Page, call: Call) -> dict[str, Any]:
     if call.has("--json"):
         return rocm_smi.parse_topology_json(page) if _only_topology(call) else rocm_smi.parse_json(page)
     if call.has("--csv"):
@@ -206,7 +214,7 @@ def _only_topology(call: Call) -> bool:
 
 
 def _hy_smi(page: Page, call: Call) -> dict[str, Any]:
-    return {"vendor": "hygon"} | _rocm_smi(page, call)
+    return {"vendor": "hygon"} | _rocm_smi_page(page, call)
 
 
 def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
@@ -231,8 +239,7 @@ def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
 
 
 def _rocminfo(page: Page, _call: Call) -> dict[str, Any]:
-    found = rocminfo.parse_rocminfo(page)
-    return ({"vendor": "hygon"} if re.search(r"Device Type:\s+DCU", page.text) else {}) | found
+    return ({"vendor": "hygon"} if _HYGON.search(page.text) else {}) | rocminfo.parse_rocminfo(page)
 
 
 def _lspci(page: Page, _call: Call) -> dict[str, Any]:

@@ -342,3 +342,9 @@ def test_remarks_on_the_processes_of_an_npu() -> None:
     assert read(tool, head + "\tNo process in device.\n\tChip ID             : 0\n")["npu_id"] == 3
     page = head + "\tGet pid name failed.\n\tProcess id:12 Process name:                  Process memory(MB):45\n\tChip ID             : 0\n"
     assert read(tool, page)["npu_id"] == 3 and refused(tool, "No process in device.\n")
+
+
+def test_cards_of_hygon_name_themselves() -> None:
+    card = '{"card0": {"Device ID": "0x1", "Card Series": "D1", "Card Vendor": "%s", "HCU use (%%)": "0.0"}}\n'
+    assert read("rocm-smi -a --json", card % "Chengdu Haiguang Q.")["vendor"] == "hygon"
+    assert read("rocm-smi -a --json", (card % "AMD").replace("HCU", "GPU"))["vendor"] == "amd"
