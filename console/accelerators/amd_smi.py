@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.accelerators.nvidia_query import Node
-from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, whole
+from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, version, whole
 
 
 def _tree(page: Page) -> Node:
@@ -173,7 +173,7 @@ def numa_nodes(page: Page) -> dict[int, int]:
 def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
     """``amd-smi static``."""
     devices, entries = _devices(page, as_json, _static)
-    driver = next((e.text("driver", "version") for e in entries if e.text("driver", "version")), None)
+    driver = next((word for e in entries if (word := version(e.text("driver", "version")))), None)
     return drop_none({"device_count": len(devices), "devices": devices, "driver_version": driver})
 
 
@@ -228,7 +228,7 @@ def parse_monitor(page: Page) -> dict[str, Any]:
         line = re.sub(r"(?<=\d)/ +(?=\d)", "/", line)
         cells = re.split(r"\s{2,}", line.strip())
         cells = cells if len(cells) == len(titles) else _READING.findall(line)
-        if not line.strip():
+        if not line.strip() or set(line.strip()) == {"."}:  # documents mark so that rows are left out
             break
         row = dict(zip(titles, cells, strict=False))
         if len(cells) != len(titles) or whole(row["GPU"]) is None:
@@ -238,8 +238,8 @@ def parse_monitor(page: Page) -> dict[str, Any]:
         page.empty()
     unique = {device["index"]: device for device in reversed(devices)}
     devices = [unique[index] for index in sorted(unique)]
-    version = parse_version(page) if "AMDSMI Tool" in page.text else {}
-    return version | {"device_count": len(devices), "devices": devices}
+    versions = parse_version(page) if "AMDSMI Tool" in page.text else {}
+    return versions | {"device_count": len(devices), "devices": devices}
 
 
 def _monitored(page: Page, index: int, cells: dict[str, str]) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
     page.whole()
     rows = [(n, line) for n, line in page.numbered() if line.strip()]
     titles = [cell.strip() for cell in rows[0][1].split(",")] if rows else []
-    if titles[:1] != ["gpu"]:
+    if "gpu" not in titles or len(set(titles)) != len(titles):
         page.empty()
     for index, line in rows[1:]:
         cells = [cell.strip() for cell in line.split(",")]
@@ -337,10 +337,12 @@ def parse_version(page: Page) -> dict[str, Any]:
     line = next((line for _, line in page.numbered() if "AMDSMI Tool:" in line), None)
     if line is None:
         page.empty()
-    if page.lines[-1] == line:
-        page.whole()
-    said = dict(part.partition(":")[::2] for part in line.split("|"))
-    return _versions({key.strip().lower(): shown(value) for key, value in said.items()})
+    parts = line.split("|")
+    if page.lines[-1] == line and not page.ended:
+        # What stands at the end of a page that was not ended may be part of a version.
+        parts.pop()
+    found = _versions({key.strip().lower(): shown(value) for key, _, value in (part.partition(":") for part in parts)})
+    return found if found else page.whole() or page.empty()
 
 
 def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:

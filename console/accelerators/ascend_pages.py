@@ -10,13 +10,19 @@ from console.facts.grammar import Page, number, pairs, shown, whole
 
 _DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
 _PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
-_REMARKS = ("No process in device.",)
+_REMARKS = ("No process in device.", "Get pid name failed.")
+_LEFT_OUT = re.compile(r"\s*\.{3,}\s*")  # a mark of documents for lines that are not shown
+_AHEAD = re.compile(r"\s*(?:\[WARNING\]|DrvMngGetConsoleLogLevel failed)")  # complaints of the tool ahead of a page
 
 
 def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
     """Runs of (line, key, value) between blank lines; a key without text continues the value before it."""
     block: list[tuple[int, str, str]] = []
+    started = False
     for index, line in page.numbered():
+        if _LEFT_OUT.fullmatch(line) or (not started and _AHEAD.match(line)):
+            continue
+        started = True
         if not line.strip():
             if block:
                 yield block
@@ -26,7 +32,7 @@ def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
         if process:
             block += [(index, process[n], process[n + 1]) for n in (1, 3, 5)]
             continue
-        if block and line.strip() in _REMARKS:
+        if line.strip() in _REMARKS:
             continue
         key, mark, value = line.partition(":")
         if not mark:
@@ -42,9 +48,9 @@ def parse_fields(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output`` for a line that is neither.
     """
-    page.whole()
     parts: list[dict[str, list[str]]] = []
     latest: list[str] | None = None
+    newest = ""
     for block in _blocks(page):
         record: dict[str, list[str]] = {}
         for index, key, value in block:
@@ -56,9 +62,13 @@ def parse_fields(page: Page) -> dict[str, Any]:
             if key in record:
                 parts.append(record)
                 record = {}
-            latest = record[key] = [value]
+            latest = record[newest := key] = [value]
         if record:
             parts.append(record)
+    if not page.ended and parts:
+        # What stands at the end of a page that was not ended may be part of a value.
+        del parts[-1][newest]
+        parts = [record for record in parts if record]
     records = [{key: "\n".join(values) for key, values in record.items()} for record in parts]
     if not records or set().union(*records) <= {"NPU ID", "Chip Count"}:
         page.empty()
@@ -174,6 +184,9 @@ def _hccn_fields(page: Page) -> dict[str, Any]:
         if mark:
             devices.add(int(mark[1]))
         text = mark[2] if mark else line
+        if _LEFT_OUT.fullmatch(text):
+            above = None
+            continue
         indent = len(text) - len(text.lstrip())
         key, colon, value = text.partition(":")
         if not text.strip() or (colon and not value.strip() and not key.endswith(" ")):
@@ -197,10 +210,10 @@ def _addresses(page: Page) -> dict[str, Any]:
     devices: list[dict[str, Any]] = []
     named = None
     for index, line in page.numbered():
-        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)", line[:300])
+        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)|^[=\s]*NPU[_ ]?(\d{1,3})[:=\s]*$", line[:300])
         key, mark, value = line.partition(":")
         if call:
-            named = whole(call[1])
+            named = whole(call[1] or call[2])
         elif key.strip() in ("ipaddr", "ipaddr6"):
             devices.append({"index": len(devices) if named is None else named, "ip": value.strip()})
             named = None
@@ -278,17 +291,20 @@ def _ping(page: Page) -> dict[str, Any]:
 
 def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
     """``version.info`` of driver and firmware, ``ascend_install.info``, and the install file of CANN."""
-    page.whole()
     fields: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
         if not text or text.startswith("#"):
             continue
+        if index == len(page.lines) - 1 and not page.ended:
+            # What stands at the end of a page that was not ended may be part of a value.
+            break
         key, mark, value = text.partition("=")
         if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
             page.fail(index, "neither a key nor a value")
         fields[key.strip()] = value.strip()
     if not fields:
+        page.whole()
         page.empty()
     return {"fields": fields} | _versions(fields, path)
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, framed, mib, shown, whole
+from console.facts.grammar import Page, framed, measured, mib, shown, whole
 
 MAX_WIDTH, MAX_DEVICES = 1000, 2048
 _RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
@@ -18,6 +18,7 @@ _GAPPED = re.compile(r"\+[-+]{3,} +\+[-+]{3,}\+")
 _MODES = frozenset({"On", "Off", "N/A", "ERR!", "WDDM", "TCC", "MCDM", "Disabled", "Enabled"})
 _BUS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _MEMORY = re.compile(r"(?:[0-9]+%\s+)?([0-9]+|N/A|ERR!)\s?(MiB|MB)?\s*/\s*([0-9]+|N/A|ERR!)\s?(MiB|MB)?")
+_SECTION = re.compile(r"\|\s*(?:(?:Compute )?processes|MIG devices):", re.IGNORECASE)
 _PROCESS_FORMS = (("GPU", "GI", "CI", "PID", "Type"), ("GPU", "PID", "Type"), ("GPU", "PID"))
 _NO_VALUE = frozenset({"N/A", "ERR!", "Not Supported", "Unknown Error", "-"})
 
@@ -79,7 +80,7 @@ def _table(page: Page, start: int) -> tuple[list[_Row], list[list[_Row]], int]:
     in_body, closed, end = False, False, len(page.lines)
     for index, line in page.numbered(start):
         text = line.strip()
-        if not text:
+        if not text or (in_body and not rows and _SECTION.match(text)):
             end = index
             break
         if _RULE.fullmatch(text) or (in_body and _GAPPED.fullmatch(text)):
@@ -141,7 +142,8 @@ def _name(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
         page.fail(row.index, "no number and name of a device")
     name = words[1].strip()
     if title.split("Name", 1)[1].strip():
-        name, _, mode = name.rpartition(" ")
+        *first, mode = name.rsplit(None, 1)
+        name = first[0] if first else ""
         if mode not in _MODES:
             page.fail(row.index, f"{mode!r} is not a mode of the device")
     return {"index": index, "name": shown(name)}
@@ -181,7 +183,7 @@ def _reading(page: Page, row: _Row, text: str, unit: str) -> int | None:
 
 
 def _memory(page: Page, row: _Row, text: str) -> dict[str, Any]:
-    if text in _NO_VALUE:
+    if text in _NO_VALUE or measured(text) is None:
         return {"memory_used_mib": None, "memory_total_mib": None}
     match = _MEMORY.fullmatch(text)
     if not match or any(match[n] not in _NO_VALUE and not match[n + 1] for n in (1, 3)):
@@ -217,7 +219,8 @@ def _instance(page: Page, header: list[_Row], group: list[_Row], devices: list[d
     if not header or header[0].cells[0].split() != ["GPU", "GI", "CI", "MIG"]:
         page.fail(first.index, "the header of the MIG devices is not known")
     numbers = [whole(word) for word in first.cells[0].split()]
-    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells):
+    # A second number in the first column is of another MIG device, whose rule got lost.
+    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells) or any(row.cells[0].strip() for row in group[1:]):
         page.fail(first.index, "the row of a MIG device is not readable")
     owner = next((d for d in devices if d["index"] == numbers[0] and "mig" in d), None)
     if owner is None:

@@ -10,7 +10,7 @@ from console.facts.grammar import Page, shown
 MAX_DEVICES = 512
 _TITLE = re.compile(r"CPU Affinity|NUMA Affinity|GPU NUMA ID")
 _DEVICE = re.compile(r"[A-Za-z][\w.:\-]{1,40}")
-_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU)[0-9]+")
+_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU|Phy-ID)[0-9]+")
 
 
 def parse_topology(page: Page) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def parse_topology(page: Page) -> dict[str, Any]:
             break
         links[words[0]] = _row(page, index, words, names)
         _affinities(page, index, line, names, titles, cpu, numa)
-    if end >= len(page.lines):
+    # The last cell of a page that was not ended may be part of one; it need not be whole where nothing is read from it.
+    if end >= len(page.lines) and (not titles or titles[-1] in ("CPU Affinity", "NUMA Affinity") or not _is_full(page, names, titles)):
         page.whole()
     told = {name in cpu for name in _accelerators(names)}
     if list(links) != names or len(told) > 1:
@@ -37,18 +38,28 @@ def parse_topology(page: Page) -> dict[str, Any]:
     return {"device_count": len(_accelerators(names)), "topology": topology}
 
 
+def _is_full(page: Page, names: list[str], titles: list[str]) -> bool:
+    """Whether the last row has a cell under every title."""
+    return len(page.lines[-1].split()) == 1 + len(names) + len(titles)
+
+
 def _accelerators(names: list[str]) -> list[str]:
     return [name for name in names if _ACCELERATOR.fullmatch(name)]
 
 
+def _plain(line: str) -> str:
+    """The header without the marks for underlining, of which copies often lost the escape character."""
+    return re.sub(r"\[\d{1,2}m", "", line)
+
+
 def _is_header(line: str) -> bool:
-    words = line.split()[:2]
+    words = _plain(line).split()[:2]
     return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (len(words) < 2 or bool(_DEVICE.fullmatch(words[1])))
 
 
 def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
     """Names of devices, and titles of the columns behind them."""
-    line = " ".join(page.lines[index].split())
+    line = " ".join(_plain(page.lines[index]).split())
     behind = _TITLE.search(line)
     names = line[: behind.start() if behind else len(line)].split()
     if len(set(names)) != len(names) or len(names) > MAX_DEVICES or not all(map(_DEVICE.fullmatch, names)):

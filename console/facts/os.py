@@ -52,7 +52,10 @@ def release_fields(page: Page) -> dict[str, str]:
 
 
 def release_env(page: Page) -> dict[str, Any]:
-    """``os_id``, ``os_version_id``, ``os_pretty_name``."""
+    """``os_id``, ``os_version_id``, ``os_pretty_name``; of a file that holds one sentence, only the last."""
+    filled = [line.strip() for line in page.lines if line.strip()]
+    if len(filled) == 1 and _SENTENCE.fullmatch(filled[0]) and (page.ended or filled[0].endswith(")")):
+        return {"os_pretty_name": filled[0]}
     fields = release_fields(page)
     return {"os_id": fields.get("ID"), "os_version_id": fields.get("VERSION_ID"),
             "os_pretty_name": fields.get("PRETTY_NAME")}
