@@ -180,6 +180,7 @@ class Reader:
         self._expected = [c.number for c in commands]
         self._out, self._err = _Marks(boundary), _Marks(boundary)
         self._errors: dict[int, bytearray] = {}
+        self._overflowed: set[int] = set()
         self._erring: int | None = None
         self.frames: dict[int, Frame] = {}
         self.current: Frame | None = None
@@ -208,6 +209,9 @@ class Reader:
         for number, text in self._errors.items():
             if number in self.frames:
                 self.frames[number].stderr = text
+        for number in self._overflowed & self.frames.keys():
+            # What ended by itself has an answer, however much it complained; what was ended for its noise has none.
+            self.frames[number].truncated |= not self.frames[number].ended
 
     def _output(self, data: bytes) -> None:
         if not data:
@@ -229,6 +233,8 @@ class Reader:
             kept = self._errors.setdefault(self._erring, bytearray())
             room = STDERR_LIMIT_BYTES - len(kept)
             kept += data[:room]
+            if len(data) > room:
+                self._overflowed.add(self._erring)
             self.dropped_bytes += max(0, len(data) - room)
 
     def _outside(self, data: bytes) -> None:

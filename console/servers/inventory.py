@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 GRACE_S = 4.0
 """How long after its own limit a command may still hold the script up before the script is started anew behind it."""
 
+CUT_BYTES = 64 << 10
+"""What is kept of an output that is too long to be read."""
+
+INVENTORY_BYTES = 16 << 20
+"""What the outputs of one server may come to; beyond it, the longest commands are cut as if each had said too much."""
+
 BEGIN_S = 30.0
 """How long a shell may take to start, and to go from one command to the next."""
 
@@ -253,9 +259,20 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
             if not link.alive:
                 raise
             refused = problem.message()
+    _cut_to_size(frames)
     missing = "no-sudo-password" if root == "no-password" else "needs-root"
     return {fact.id: known.evidence[fact.id] if number in frames and frames[number].kept and fact.id in known.evidence
             else _evidence(fact, frames.get(number), refused, missing) for number, fact in numbered}
+
+
+def _cut_to_size(frames: dict[int, framing.Frame]) -> None:
+    """Keep little of what is too long for any reader, and of all together no more than a server can be worth."""
+    total = 0
+    for frame in sorted(frames.values(), key=lambda frame: len(frame.stdout)):
+        total += len(frame.stdout)
+        frame.truncated |= total > INVENTORY_BYTES
+        if frame.truncated:
+            del frame.stdout[CUT_BYTES:]
 
 
 def _command(number: int, fact: Fact) -> framing.Command:
