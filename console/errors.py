@@ -126,6 +126,16 @@ def declared() -> dict[str, ErrorKind]:
     return dict(sorted(_KINDS.items()))
 
 
+def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
+    """Message and remedy of an error that was kept as :meth:`SealiftError.as_dict` gave it, in the reader's language; as they
+    were kept where its kind is not known any more."""
+    kind = _KINDS.get(str(kept.get("code", "")))
+    if kind is None:
+        return str(shown(str(kept.get("message", "")))), str(shown(str(kept.get("remedy", ""))))
+    problem = kind(**(kept.get("details") or {}))
+    return problem.message(lang), problem.remedy(lang)
+
+
 def shown(value: Any, limit: int = 2000) -> Any:
     """Hostile text made fit to show: control and bidi characters escaped, length limited."""
     if not isinstance(value, str):

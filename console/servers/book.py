@@ -37,6 +37,7 @@ MISMATCH = code("server.fingerprint-mismatch", VerdictError,
 
 
 AUTHORITIES = "servers.host-authorities"
+KEY_FETCH_S = 15.0
 MOST_SECRETS = 16
 """Secrets that are asked for on the way to one server."""
 
@@ -175,16 +176,23 @@ class ServerBook:
             self.credentials.failed(name, kind)
         self._changed()
 
-    def offered_key(self, name: str) -> HostKey:
-        """The host key that the server shows now, fetched without logging in to it."""
+    def offered_key(self, name: str, *, bastions: Bastions | None = None) -> HostKey:
+        """The host key that the server shows now, fetched without logging in to it; ``bastions`` as for :meth:`connect`."""
         record = self.get(name)
-        return HostKey(self._asking(record, lambda: ssh.offered_key(self._target(record), jumps=self._jumps(record))))
 
-    def trust(self, name: str, fingerprint: str, *, own: bool = False) -> HostKey:
+        def fetch() -> str:
+            jumps = self._jumps(record)
+            via = bastions.through(jumps, KEY_FETCH_S) if bastions is not None else None
+            return ssh.offered_key(self._target(record), jumps=jumps, via=via, timeout_s=KEY_FETCH_S)
+
+        return HostKey(self._asking(record, fetch))
+
+    def trust(self, name: str, fingerprint: str, *, own: bool = False, bastions: Bastions | None = None) -> HostKey:
         """Pin the key that the server shows, if it has exactly this fingerprint.
 
         Args:
             own: the key was made by this console, as those of the practice servers are; no second person is asked then.
+            bastions: as for :meth:`connect`.
 
         Raises:
             VerdictError: ``server.fingerprint-mismatch``; nothing was pinned. DeniedError: ``approval.needed``.
@@ -193,7 +201,7 @@ class ServerBook:
         given, record = checked_fingerprint(fingerprint), self.get(name)
         detail = {"fingerprint": given, "previous": [HostKey(k).fingerprint for k in record.host_keys]}
         with self._engine.act("node.hostkey", _obj(name), detail | {"source": "fingerprint"}):
-            offered = self.offered_key(name)
+            offered = self.offered_key(name, bastions=bastions)
             if offered.fingerprint != given:
                 raise MISMATCH(server=name, given=given, offered=offered.fingerprint)
             if not own:

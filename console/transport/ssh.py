@@ -524,19 +524,20 @@ def _link_once(target: Target, via: SshTransport | None, timeout_s: float) -> pa
         raise
 
 
-def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), timeout_s: float = 15) -> str:
-    """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it."""
+def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), via: SshTransport | None = None,
+                timeout_s: float = 15) -> str:
+    """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it; ``via`` as for :func:`connect`."""
     # The plain key is asked for: it is what an administrator's fingerprint names.
     target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(AUTHORITY)))
-    via = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps else None
+    own = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps and via is None else None
     try:
-        link = _link(target, via, timeout_s)
+        link = _link(target, via or own, timeout_s)
         key = link.get_remote_server_key()
         _close_link(link)
         return f"{key.get_name()} {key.get_base64()}"
     finally:
-        if via:
-            via.close()
+        if own:
+            own.close()
 
 
 class _Wake(threading.Event):

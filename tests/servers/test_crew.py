@@ -64,6 +64,22 @@ def test_there_is_an_end_to_beginning_more():
     assert len(list(found)) == 29
 
 
+def test_work_that_changes_something_is_waited_for():
+    go, ended = threading.Event(), []
+
+    def work(n: int) -> int:
+        if n:
+            assert go.wait(30)
+        ended.append(n)
+        return n
+
+    found = results(range(4), work, 3, finish=True)
+    assert next(found) == 0
+    threading.Timer(0.05, go.set).start()
+    found.close()
+    assert sorted(ended) in ([0, 1, 2], [0, 1, 2, 3])
+
+
 def test_an_exception_of_the_work_is_the_takers():
     with pytest.raises(ZeroDivisionError):
         list(results([1, 0], lambda n: 1 // n, 1))
