@@ -29,6 +29,9 @@ NOT_UNDER_WAY = code(
     "push.not-under-way", InputError, N_("This job sends nothing now."), N_("Only a push that is under way can be held or limited.")
 )
 
+LOOK, PUSH, FINISH = N_("Look at what is there"), N_("Push"), N_("Put into place")
+"""The parts of a push to one server; in the first and the last the server hashes and flushes, and nothing is sent."""
+
 PAUSED = N_("Paused.")
 RESUMED = N_("Going on.")
 OUTSIDE = N_("Waiting until {time}, when pushes may send.")

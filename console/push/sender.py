@@ -14,7 +14,7 @@ from typing import Any
 from console.errors import SealiftError
 from console.jobs.job import Context
 from console.push.connection import GATHER_BYTES, STUCK_S, Connection, SourceFile, hashing_s, receiver_command
-from console.push.control import Control, Pace
+from console.push.control import FINISH, LOOK, PUSH, Control, Pace
 from console.push.lanes import Lane, Lanes, Slots, Way
 from console.push.manifest import PushPlan
 from console.push.problems import BROKEN, WRONG_BYTES
@@ -190,6 +190,7 @@ class _PythonPush:
 
     def _look(self) -> None:
         """Tell the plan, and learn what the server has."""
+        self._ctx.phase(LOOK)
         first = self._connection.start(self._plan.message(self._outcome.push, "lead"), self._plan.bytes_total)
         missing = self._missing(first.get("have"))
         reused, resumed, how, by = (first.get(word) for word in ("reused", "resumed", "how", "by"))
@@ -224,6 +225,7 @@ class _PythonPush:
     # Sending ---------------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
+        self._ctx.phase(PUSH)
         file = SourceFile()
         try:
             while not self._work.done:
@@ -291,6 +293,7 @@ class _PythonPush:
 
     def _end(self) -> None:
         """Have the files finished and linked; what the server found wrong while doing so is sent again."""
+        self._ctx.phase(FINISH)
         self._connection.moved()
         self._connection.stuck_s = hashing_s(self._plan.bytes_total)
         self._connection.tell(b"E")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from console.errors import SealiftError
 from console.jobs.job import Context
 from console.push.connection import LIFE_S, Lines, SourceFile, hashing_s
-from console.push.control import Control, Pace
+from console.push.control import FINISH, LOOK, PUSH, Control, Pace
 from console.push.manifest import PushPlan, Source
 from console.push.problems import BROKEN, SOURCE_DAMAGED, WRONG_BYTES, named
 from console.push.work import TRIES_A_CHUNK, chunk_is_right
@@ -33,12 +33,15 @@ class ShellPush:
     def run(self) -> None:
         """Until the release is in place."""
         self._expect("ready")
+        self._ctx.phase(LOOK)
         try:
             lacking, reused = self._look()
             kept = self._look_at_parts(lacking)
             self._outcome.found(reused, sum(self._plan.length(*key) for key in kept), "rehash" if kept else "none", "rehash" if reused else "none")
+            self._ctx.phase(PUSH)
             for number in lacking:
                 self._bring(number, kept)
+            self._ctx.phase(FINISH)
             self._link()
         finally:
             self._file.close()

@@ -14,7 +14,7 @@ import pytest
 
 from console.errors import Cancelled, SealiftError
 from console.jobs.job import NullContext
-from console.push import connection
+from console.push import connection, control
 from console.push.connection import receiver_command, receiver_source
 from console.push.sender import Means, Outcome, send
 from console.push.sh_receiver import SCRIPT
@@ -52,6 +52,17 @@ def test_a_release_arrives_whole(push, made, home):
     assert stat.S_IMODE((folder / "model/two.bin").stat().st_mode) == 0o444
     assert (folder / "model/one.bin").samefile(folder / "model/same.bin")
     assert not parts(home)
+
+
+def test_it_says_what_it_is_doing(push, made):
+    class Listens(NullContext):
+        phases = []
+
+        def phase(self, name):
+            self.phases.append(name)
+
+    push(made.plan("~/store"), None, ctx := Listens())
+    assert ctx.phases == [control.LOOK, control.PUSH, control.FINISH]
 
 
 def test_the_second_push_sends_nothing(push, made, home):
