@@ -323,7 +323,7 @@ def cosign(places: Sequence[Path], keys: Sequence[PrivateKey]) -> list[Path]:
         InputError: ``bundle.not-found``, ``bundle.several``, ``oms.wrong-key``. VerdictError: the bundle is not in order.
         WorldError: ``bundle.unwritable``.
     """
-    from console.bundles.verify import inspect
+    from console.bundles.inspection import inspect
 
     for key in keys:
         if key.public.alg not in SIGNING:

@@ -52,8 +52,8 @@ def installed_bytes(files: tuple[tuple[str, Path], ...]) -> int:
         with open(file, "rb") as source:
             head = source.read(512)
             source.seek(0)
-            refused, unpacked = archives.problem(head, size, source)
-        total += unpacked if refused is None and unpacked is not None else size
+            unpacked = archives.unpacked_bytes(head, size, source)
+        total += size if unpacked is None else unpacked
     return total
 
 

@@ -137,9 +137,9 @@ def _rpm_header(source: BinaryIO) -> tuple[list[tuple[int, int, int, int]], byte
 
 
 def _wheel(source: BinaryIO, size: int) -> Package:
-    refused, total = archives.problem(source.read(512), size, source)
-    if refused is not None:
-        raise ValueError(refused)
+    total = archives.unpacked_bytes(source.read(512), size, source)
+    if total is None:
+        raise ValueError("not a zip archive that can be read")
     with zipfile.ZipFile(source) as archive:
         name = next(n for n in (*archive.namelist(), "") if n.count("/") == 1 and n.endswith(".dist-info/METADATA") or not n)
         with archive.open(name) as held:
@@ -150,9 +150,9 @@ def _wheel(source: BinaryIO, size: int) -> Package:
 
 
 def _docker(source: BinaryIO, size: int) -> Package | None:
-    refused, total = archives.problem(source.read(512), size, source)
-    if refused is not None:
-        raise ValueError(refused)
+    total = archives.unpacked_bytes(source.read(512), size, source)
+    if total is None:
+        raise ValueError("not a tar archive that can be read")
     source.seek(0)
     with tarfile.open(fileobj=source, mode="r:") as archive:
         for member in archive:

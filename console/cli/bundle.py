@@ -75,9 +75,9 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.add_argument("media", nargs="+", metavar="DIR")
     one.set_defaults(run=_import)
     one.add_argument("--swap", action="store_true", help="ask for one drive after the other; each comes to the same DIR")
-    one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state"),
+    one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state", "clock"),
                      help="let pass once, recorded: an older release that was here before, an expired one, a state "
-                          "that fell behind the log")
+                          "that fell behind the log, one issued after what the clock says")
     one = actions.add_parser("sign", parents=common, help="add a signature to a bundle that others have signed")
     one.add_argument("media", nargs="+", metavar="DIR", help="every volume of it")
     one.add_argument("--key", required=True, action="append", metavar="FILE")
@@ -244,35 +244,19 @@ def _drives(args: argparse.Namespace, app: Any) -> int:
     return EXIT_DONE
 
 
-def _believed(args: argparse.Namespace, app: Any) -> tuple[dict[str, Any], int, frozenset[str]]:
-    """(keys, threshold, revoked) given on the command line, else those of the site where there is one."""
+def _judge(args: argparse.Namespace, app: Any) -> Any:
+    """On whose behalf a bundle is looked at: of the keys on the command line, else of the site where there is one."""
+    from console.bundles.inspection import Outsider
     from console.trust.keys import load_public
 
     if args.public_key:
         keys = [(load_public(Path(p)), Path(p).stem) for p in args.public_key]
-        return {k.keyid: (k, name) for k, name in keys}, args.threshold, frozenset()
+        return Outsider({k.keyid: (k, name) for k, name in keys}, args.threshold)
     if not (app.workspace / "sealift.db").exists():
-        return {}, 1, frozenset()
-    from console.bundles.media import carried_roots, only
-    from console.errors import VerdictError
+        return Outsider({})
+    from console.bundles.acceptance import Site
 
-    trust = app.engine().trust
-    try:
-        view = trust.view(carried_roots(only(_media(args))))
-    except VerdictError as problem:
-        view, args.chain_problem = trust.view([]), problem
-    except OSError:
-        view = trust.view([])  # the inspection that follows says what is wrong with the drive
-    return view.believed, view.threshold, view.revoked
-
-
-def _with_chain(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
-    """The verdict, with what was wrong with the trust roots that the bundle carries."""
-    problem = getattr(args, "chain_problem", None)
-    if problem is not None:
-        data["findings"].append({"code": "root-chain", "path": "trust", "message": str(problem)})
-        data["verdict"] = "failed"
-    return data
+    return Site(app.engine())
 
 
 def _media(args: argparse.Namespace) -> list[Path]:
@@ -280,10 +264,10 @@ def _media(args: argparse.Namespace) -> list[Path]:
 
 
 def _inspect(args: argparse.Namespace, app: Any) -> int:
-    from console.bundles.verify import document, inspect
+    from console.bundles.inspection import document, inspect
 
-    seen = inspect(_media(args), *_believed(args, app))
-    data = _with_chain(args, document(seen, None))
+    seen = inspect(_media(args), _judge(args, app))
+    data = document(seen, None)
     data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
@@ -292,13 +276,15 @@ def _inspect(args: argparse.Namespace, app: Any) -> int:
 def _verify(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.verify import verify
 
-    believed = _believed(args, app)
-    data = _with_chain(args, _run(app, lambda ctx: verify(ctx, _media(args), *believed)))
+    judge = _judge(args, app)
+    data = _run(app, lambda ctx: verify(ctx, _media(args), judge))
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
 
 
 def _told(app: Any, data: dict[str, Any]) -> str:
+    from console.bundles.inspection import said
+
     lines = [data["verdict"].upper()]
     if data.get("release_id"):
         lines += _facts(app, data)
@@ -309,7 +295,7 @@ def _told(app: Any, data: dict[str, Any]) -> str:
                                state=app.t(VOLUME_STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
     lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(VOLUME_STATES.get(v["state"], v["state"])),
                            folder=v["folder"]) for v in data["other_volumes"]]
-    lines += [f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"]]
+    lines += [f"  {f['code']}  {shown(f['path'])}  {shown(said(f, app.t))}" for f in data["findings"]]
     if data["missing_volumes"]:
         lines.append(f"  {app.t(N_('Volumes that are not here'))}: {', '.join(map(str, data['missing_volumes']))}")
     if data["repairable"]:

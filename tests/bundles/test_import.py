@@ -12,7 +12,8 @@ from bundle_samples import content, make, model, weights
 
 from console.bundles import layout
 from console.bundles.build import build, cosign
-from console.bundles.verify import document, inspect, verify
+from console.bundles.inspection import document, inspect
+from console.bundles.verify import verify
 from console.errors import DeniedError, InputError, VerdictError, WorldError
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey
@@ -393,5 +394,5 @@ def test_a_forged_root_is_refused_and_changes_nothing(tmp_path, open_site):
     folder.mkdir()
     (folder / "root.1.dsse.json").write_bytes(raws[0])
     (folder / "root.2.dsse.json").write_bytes(forged[1])
-    refused(engine, tmp_path / "drive", "trust.threshold")
+    assert refused(engine, tmp_path / "drive", "bundle.refused").params["finding"] == "root-chain"
     assert engine.trust.root().version == 1 and engine.library.list() == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from console.errors import VerdictError, WorldError
+from console.errors import WorldError
 from console.jobs.job import JobSpec
 from ui.screens.tasks import changing
 
@@ -94,22 +94,12 @@ def find(engine: Any, places: Iterable[Path]) -> list[FoundBundle]:
 
 
 def _look(engine: Any, folders: tuple[Path, ...], known: set[str]) -> FoundBundle:
-    from console.bundles.verify import document, inspect
+    from console.bundles.acceptance import Site
+    from console.bundles.inspection import document, inspect
 
-    seen = inspect(folders, *_believed(engine, folders))
+    seen = inspect(folders, Site(engine))
     told = document(seen, None)
     return FoundBundle(folders, told, seen.files, _room(engine, seen.files), told.get("release_id") in known)
-
-
-def _believed(engine: Any, folders: tuple[Path, ...]) -> tuple[Any, int, frozenset[str]]:
-    """Keys, threshold and revoked keys, after the trust roots that the bundle itself brings along."""
-    from console.bundles.media import carried_roots, only
-
-    try:
-        view = engine.trust.view(carried_roots(only(folders)))
-    except (VerdictError, OSError):
-        view = engine.trust.view([])
-    return view.believed, view.threshold, view.revoked
 
 
 def _room(engine: Any, files: tuple[Any, ...]) -> Room:
@@ -123,9 +113,10 @@ def _room(engine: Any, files: tuple[Any, ...]) -> Room:
 def verify(engine: Any, say: Say, folders: tuple[Path, ...]) -> JobSpec:
     """Check every byte of a bundle; changes nothing."""
     def run(ctx: Any) -> dict[str, Any]:
+        from console.bundles.acceptance import Site
         from console.bundles.verify import verify as check
 
-        return check(ctx, folders, *_believed(engine, folders))
+        return check(ctx, folders, Site(engine))
 
     return JobSpec("bundle.verify", say("Verify the bundle"), run, changed=frozenset({"jobs"}))
 

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from console import units
 from console.bundles import drives as places
+from console.bundles.acceptance import OVERRIDES
 from console.errors import VerdictError
 from console.i18n import N_
 from ui import theme
@@ -33,9 +34,6 @@ from ui.widgets.table import Table
 
 WATCH_MS = 1500
 """How often the mount table is looked at while the screen is in sight."""
-
-OVERRIDES = {"bundle.rollback": "older", "bundle.expired": "expired", "bundle.state-rolled-back": "state"}
-"""Refusals that may be let pass once, under somebody's name, and the engine's word for it."""
 
 
 @dataclass
