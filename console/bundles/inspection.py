@@ -189,10 +189,13 @@ def inspect(places: Sequence[Path], by: Mapping[str, tuple[PublicKey, str]] | Ju
         roots = [read_roots(v.folder) for v in ranked.volumes]
         chain = {n: raw for held in reversed(roots) for n, raw in held.items() if isinstance(raw, bytes)}
         seen = Inspection(ranked, judge.believe([chain[n] for n in sorted(chain)]), roots=chain)
+        _check_roots(seen, dict(zip((v.folder for v in ranked.volumes), roots, strict=True)))
         _open_release(seen, judge)
+        if seen.statement is not None:
+            for version in sorted(set(range(1, min(seen.statement.root_version, root.MAX_CHAIN) + 1)) - {n for held in roots for n in held}):
+                seen.found("missing", f"{layout.TRUST}/{root_name(version)}", SAID["missing"])
         _open_index(seen)
         seen.media = media
-        _check_roots(seen, dict(zip((v.folder for v in ranked.volumes), roots, strict=True)))
         _compare_volumes(seen, base)
         _judge_strangers(seen)
         if seen.statement is not None:
@@ -277,9 +280,6 @@ def _check_roots(seen: Inspection, held: Mapping[Path, Mapping[int, bytes | str]
                 seen.found("root-chain", path, N_("the file differs from that on the other volumes"))
         for version in sorted(set(seen.roots) - set(roots)):
             seen.found("missing", str(folder / layout.TRUST / root_name(version)), SAID["missing"])
-    if seen.statement is not None:
-        for version in sorted(set(range(1, min(seen.statement.root_version, root.MAX_CHAIN) + 1)) - {n for r in held.values() for n in r}):
-            seen.found("missing", f"{layout.TRUST}/{root_name(version)}", SAID["missing"])
     if not seen.beliefs.findings:
         _check_chain(seen)
 

@@ -27,6 +27,7 @@ HEX64 = re.compile(r"[0-9a-f]{64}")
 BUNDLE_ID = re.compile(r"[0-9a-f]{32}")
 OMS_FILE = re.compile(r"oms/[a-z0-9][a-z0-9._-]{0,63}\.oms\.sig")
 ROOT_FILE = re.compile(r"trust/root\.[1-9][0-9]{0,5}\.dsse\.json")
+FIELD = re.compile(r"[a-z0-9_]{1,64}")
 CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 COMPONENT_ID = SITE_ID = CHANNEL
 _FORBIDDEN = re.compile(r'[\\<>:"|?*\x00-\x1f\x7f]')

@@ -23,7 +23,7 @@ from console.bundles.copying import LIBRARY, SPACE, Copying
 from console.bundles.inspection import Inspection, inspect
 from console.bundles.manifest import Component, FileEntry, Statement
 from console.bundles.media import Unsafe, read_small
-from console.bundles.verify import in_step
+from console.bundles.workers import in_step
 from console.bundles.writing import sync_folder
 from console.errors import InputError, SealiftError, VerdictError, WorldError, code
 from console.events import Changed

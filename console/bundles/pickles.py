@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 MAX_OPCODES = 20_000
 """A file that reads as a pickle for so long is one, whatever comes after."""
-MAX_BYTES = 64 << 20
-"""Argument bytes that are passed over in all. No text that belongs to a model is a line of so many."""
+MAX_LINE_BYTES = 64 << 20
+"""Bytes of arguments that end with their line, in all. No text that belongs to a model is a line of so many."""
 MIN_OPCODES = 8
 """A pickle of plain data that is shorter than this is taken for the text that it may be."""
 
@@ -35,17 +35,17 @@ class _End(Exception):
 
 
 class _Long(Exception):
-    """An argument longer than any honest one."""
+    """A line longer than any honest one."""
 
 
-def is_pickle(source: BinaryIO, *, patient: bool = True) -> bool:
-    """Whether the bytes from where ``source`` stands would run, or load, as a pickle.
+def is_pickle(source: BinaryIO, size: int, *, patient: bool = True) -> bool:
+    """Whether the ``size`` bytes of ``source``, which stands at its start, would run, or load, as a pickle.
 
     Args:
-        patient: take for a pickle too what begins as one and then goes on for longer than :data:`MAX_BYTES` without a line's
+        patient: take for a pickle too what begins as one and then goes on for longer than :data:`MAX_LINE_BYTES` without a line's
             end. Not for data that may be any bytes.
     """
-    walk = _Walk(source)
+    walk = _Walk(source, size)
     try:
         return walk.run()
     except _End:
@@ -55,8 +55,8 @@ def is_pickle(source: BinaryIO, *, patient: bool = True) -> bool:
 
 
 class _Walk:
-    def __init__(self, source: BinaryIO):
-        self._source, self._left = source, MAX_BYTES
+    def __init__(self, source: BinaryIO, size: int):
+        self._source, self._size, self._left = source, size, MAX_LINE_BYTES
         self._marks: list[int] = []  # heights of the stack at its marks
         self._height = 0
         self._named = False
@@ -90,14 +90,10 @@ class _Walk:
             self._pass_over(int.from_bytes(length, "little"))
 
     def _pass_over(self, count: int) -> None:
-        if count > self._left:
-            raise _Long if self._source.read(1) else _End
-        self._left -= count
-        while count:
-            data = self._source.read(min(count, 1 << 16))
-            if not data:
-                raise _End
-            count -= len(data)
+        target = self._source.tell() + count
+        if target > self._size:
+            raise _End
+        self._source.seek(target)
 
     def _line(self) -> bytes:
         line = self._source.readline(1 << 16)

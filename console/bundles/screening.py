@@ -92,9 +92,9 @@ def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings
         return _refusals(path, _runtime(path, head, size, source))
     name = PurePosixPath(path).name.lower()
     if component_type != "model":
-        return _refusals(path, _dangerous(head, source) or _code_by_name(name)) or list(_templates(path, name, size, source))
+        return _refusals(path, _dangerous(head, size, source) or _code_by_name(name)) or list(_templates(path, name, size, source))
     own = path in external
-    refused = _dangerous(head, source, any_bytes=own or name.endswith(_WEIGHTS)) or _by_name(name, head, size, source, external=own)
+    refused = _dangerous(head, size, source, any_bytes=own or name.endswith(_WEIGHTS)) or _by_name(name, head, size, source, external=own)
     return _refusals(path, refused) or list(_by_kind(path, name, size, source, siblings or {}))
 
 
@@ -113,7 +113,7 @@ def _refusals(path: str, reason: str | None) -> list[Finding]:
 
 def _runtime(path: str, head: bytes, size: int, source: BinaryIO) -> str | None:
     """Why a file is refused where code is let in: for what hides in it, or would lead an unpacker astray."""
-    if reason := _anywhere(head, source):
+    if reason := _anywhere(head, size, source):
         return reason
     name = PurePosixPath(path).name.lower()
     if name.endswith(_ONLY_PICKLED) or (not name.endswith((".whl", ".egg")) and archives.holds_pickles(head, source, anywhere=False)):
@@ -122,20 +122,20 @@ def _runtime(path: str, head: bytes, size: int, source: BinaryIO) -> str | None:
     return archives.problem(head, size, source, layer=bool(re.search(r"(^|/)blobs/sha256/[0-9a-f]{64}$", path)))
 
 
-def _anywhere(head: bytes, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
+def _anywhere(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
     if head.startswith(_POINTER):
         return WHY_POINTER
     if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return WHY_PICKLE
     source.seek(0)
-    found = pickles.is_pickle(source, patient=not any_bytes)
+    found = pickles.is_pickle(source, size, patient=not any_bytes)
     source.seek(0)
     return WHY_PICKLE if found or archives.object_array(head) else None
 
 
-def _dangerous(head: bytes, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
+def _dangerous(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
     """Why content is refused, whatever the file is called, in a component that no code is let into."""
-    if reason := _anywhere(head, source, any_bytes=any_bytes):
+    if reason := _anywhere(head, size, source, any_bytes=any_bytes):
         return reason
     if any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512, 1024, 2048)) or head.startswith(b"\x93NUMPY"):
         return WHY_PICKLE

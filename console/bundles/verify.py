@@ -7,9 +7,8 @@ import hashlib
 import io
 import os
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from console.bundles import layout, manifest, screening
 from console.bundles.inspection import REMARK, SAID, Inspection, Judge, check_hint, document, inspect
 from console.bundles.manifest import FileEntry
 from console.bundles.media import GONE, ChunkedFile, Unsafe, digest_of, linked_folders, open_plain, read_small
+from console.bundles.workers import in_step
 from console.i18n import N_
 from console.jobs.job import Context
 from console.trust import oms
@@ -237,22 +237,6 @@ def _parts(objects: Mapping[str, int]) -> Iterator[list[tuple[str, int]]]:
             part, held = [], 0
     if part:
         yield part
-
-
-def in_step(pool: ThreadPoolExecutor, work: Iterator[Callable[[], _A]]) -> Iterator[_A]:
-    """Answers in order, with only a few tasks handed over at a time: the queue of a bundle with a million objects would
-    otherwise stand in memory."""
-    pending: deque[Future[_A]] = deque()
-    try:
-        for task in work:
-            pending.append(pool.submit(task))
-            if len(pending) > 4 * (os.cpu_count() or 1):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 def _hash_by_name(ctx: Context, seen: Inspection) -> None:

@@ -332,8 +332,9 @@ def test_links_of_a_download_cache_are_followed_and_checked(tmp_path):
     with pytest.raises(VerdictError):
         build(CTX, snapshot, tmp_path / "out2", [key])
     (snapshot / "outside.json").symlink_to(tmp_path / "plain" / "config.json")
-    with pytest.raises(InputError):
+    with pytest.raises(VerdictError) as caught:
         build(CTX, snapshot, tmp_path / "out3", [key])
+    assert caught.value.code == "bundle.source-special" and caught.value.params["findings"][0]["code"] == "symlink"
 
 
 def test_an_unsealed_volume_is_refused(copy, open_site):
