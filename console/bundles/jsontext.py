@@ -15,7 +15,9 @@ from console.trust.canonical import value_bytes
 
 MAX_BYTES = 64 << 20
 """The largest that is known, a tokenizer of 262,144 entries, has 33 MB."""
-MAX_VALUE_BYTES = 96 << 20
+MAX_VALUE_BYTES = 220 << 20
+MAX_PIECES = 4_000_000
+"""That same tokenizer has 2.4 million."""
 MAX_DEPTH = 200
 _TOKEN = re.compile(rb"""[ \t\r\n]*(?:(?P<sign>[\[\]{},:])|(?P<text>"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+")|"""
                     rb"""(?P<plain>-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity))""")
@@ -36,6 +38,8 @@ def find(source: BinaryIO, size: int, keys: Sequence[str]) -> dict[str, list[Any
         raise TooLong
     with _one_at_a_time:  # several large ones at once would add up
         raw = source.read(size)
+        if sum(map(raw.count, (b"[", b"{", b",", b":"))) > MAX_PIECES:
+            raise TooLong
         found: dict[str, list[Any]] = {key: [] for key in keys}
         if value_bytes(raw) <= MAX_VALUE_BYTES:
             try:
@@ -107,7 +111,7 @@ def _read_through(raw: bytes, found: dict[str, list[Any]]) -> None:
             raise ValueError("not JSON")
         if state == "n" and pending and pending[-1][1] == len(stack):
             name, _, begun = pending.pop()
-            if end - begun > MAX_VALUE_BYTES // 20:
+            if end - begun > 16 << 20:
                 raise TooLong
             found[name].append(json.loads(raw[begun:end]))
     if stack or state != "n":

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from console.bundles import layout, manifest, screening
+from console.bundles import layout, manifest, receipts, screening
 from console.bundles.acceptance import Site, accept, refused
 from console.bundles.copying import LIBRARY, SPACE, Copying
 from console.bundles.inspection import Inspection, inspect
@@ -31,7 +31,6 @@ from console.i18n import N_
 from console.jobs.job import Context, JobSpec
 from console.store import library as table
 from console.trust import dsse, oms
-from console.trust.canonical import encode
 from console.units import size as shown_size
 from console.units import utc_now
 
@@ -61,7 +60,6 @@ SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
 VOLUMES_READ, MEDIA_READ = "volumes.json", "media.json"
 RECEIPT = "receipt.dsse.json"
-RECEIPT_TYPE = "application/vnd.sealift.receipt+json"
 
 
 @dataclass(frozen=True)
@@ -355,7 +353,7 @@ class Library:
         receipt = self._receipt(seen, statement, copying, approvers, media)
         folder = self.root / "releases" / statement.release_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sealed = dsse.seal(RECEIPT_TYPE, encode(receipt), [self._engine.audit.key()])
+        sealed = receipts.seal(receipt, self._engine.audit.key())
         for name, raw in ((layout.RELEASE, seen.envelope_raw), (layout.INDEX, seen.index_raw), (RECEIPT, sealed)):
             _write(folder / name, raw)
         sync_folder(folder)
@@ -402,6 +400,15 @@ class Library:
             return path.read_bytes()
         except OSError:
             raise DAMAGED(path=str(path)) from None
+
+    def write_receipt(self, release: Release, place: Path) -> Path:
+        """Write it to a file, or into ``RECEIPTS`` of a folder or drive; where it is now.
+
+        Raises:
+            WorldError: ``bundle.library-damaged``, ``bundle.receipt-unwritable``.
+        """
+        row = next(r for r in table.releases(self._engine.store) if r["release_id"] == release.release_id)
+        return receipts.write(self.receipt(release), row["receipt"], place)
 
     def remove(self, name: str) -> Release:
         """Take a release out of the library; files that another release needs stay.

@@ -219,7 +219,14 @@ def _volume(folder: Path) -> Volume:
         if all(type(hint[name]) is int for name in ("number", "of")) and 1 <= hint["number"] <= hint["of"] <= 10_000:
             number, of, label = hint["number"], hint["of"], str(hint.get("label", ""))[:40]
             objects = hint["objects"] if type(hint.get("objects")) is int else None
-    return Volume(folder, number, of, label, os.path.lexists(folder / layout.SEALED), objects)
+    return Volume(folder, number, of, label, _is_plain(folder / layout.SEALED), objects)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 class ChunkedFile(io.RawIOBase):

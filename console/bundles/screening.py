@@ -141,7 +141,7 @@ def _dangerous(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = Fa
         return WHY_PICKLE
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return WHY_PICKLE if archives.holds_pickles(head, source) or b".pkl" in head else WHY_ARCHIVE
-    if head.startswith(_PACKED) or head[257:262] == b"ustar" or (not any_bytes and _deflated(head)):
+    if head.startswith(_PACKED) or head[257:262] == b"ustar" or _deflated(head):
         return WHY_ARCHIVE
     if head.startswith(_PROGRAMS) or _bytecode(head):
         return WHY_CODE

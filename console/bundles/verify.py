@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from console.trust.keys import PublicKey
 
 REPAIR_DATA = "repair data"
 PART_BYTES, PART_OBJECTS, BLOCK_BYTES = 8 << 20, 64, 1 << 20
+_FOLDER = re.compile(rf"{layout.OBJECTS}(/[0-9a-f]{{2}})?|{layout.OMS}|{layout.TRUST}")
 SMALL_BYTES = 1 << 18
 """A file of one chunk up to this is hashed and screened in one go, from memory."""
 _T, _A = TypeVar("_T"), TypeVar("_A")
@@ -270,8 +272,9 @@ def _look_for_extras(seen: Inspection) -> None:
         check_hint(seen, volume)
         linked = linked_folders(volume.folder)
         for base, folders, files in os.walk(volume.folder):
-            links = [f for f in folders if os.path.islink(os.path.join(base, f)) and Path(base, f) not in linked]
-            for name in [*files, *links]:
+            odd = [f for f in folders if not _FOLDER.fullmatch(Path(base, f).relative_to(volume.folder).as_posix()) or (
+                os.path.islink(os.path.join(base, f)) and Path(base, f) not in linked)]
+            for name in [*files, *odd]:
                 path = Path(base, name).relative_to(volume.folder).as_posix()
                 if path == f"{layout.OBJECTS}/{name[:2]}/{name}" and (name in wanted or (seen.index is None and layout.HEX64.fullmatch(name))):
                     continue

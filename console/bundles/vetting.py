@@ -105,9 +105,9 @@ def screen_sources(ctx: Context, asked: spec.Spec) -> list[str]:
             for one in found:
                 (remarks if one.remark else refused).append(one)
             ctx.progress(done, len(sizes), "files")
-    headless = {f.path for f in refused if f.code == "header"}
+    known = {f.path for f in refused}
     for part in asked.parts:
-        refused += _part_findings(part, headless)
+        refused += _part_findings(part, known)
     refuse(refused)
     left_out = [path for part in asked.parts for path in part.left_out]
     return [*(f"{f.path}: {f.text}" for f in remarks), *([tr(LEFT_OUT, "en", paths=", ".join(left_out[:20]))] if left_out else [])]
@@ -123,17 +123,17 @@ def _external_data(asked: spec.Spec, sizes: Mapping[str, int]) -> frozenset[str]
     return frozenset(named)
 
 
-def _part_findings(part: spec.Part, headless: Collection[str]) -> list[Finding]:
+def _part_findings(part: spec.Part, refused: Collection[str]) -> list[Finding]:
     """What does not fit together in a component: shards, a list of digests, the parts of an image."""
     found = []
     if part.type == "model" and any(path.endswith(describe.INDEX_ENDING) for path, _ in part.files):
         held: dict[str, set[str]] = {}
         for path, file in part.files:
-            if path.endswith(".safetensors") and path not in headless:
+            if path.endswith(".safetensors") and path not in refused:
                 with open(file, "rb") as source:
                     held[path] = {t.name for t in headers.safetensors(source, file.stat().st_size, path)[1]}
         found += [Finding("header", path, reason, params=params) for path, reason, params in describe.index_findings(part.files, held)
-                  if path not in headless]
+                  if path not in refused]
     found += [Finding("missing", path, reason) for path, reason in packages.image_findings(part.files)]
     if part.origin is not None:
         found += [Finding("missing", f"{part.path}/{name}", N_("the list of digests names it, and it is not there"))

@@ -31,10 +31,6 @@ UNWRITABLE = code(
 )
 
 
-UNWRITABLE_RECEIPT = code("bundle.receipt-unwritable", WorldError, N_("The receipt cannot be written to {path}: {reason}."),
-                          N_("Check the folder and its rights."))
-
-
 VOLUME_STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
                  "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
 
@@ -44,7 +40,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     parser = sub.add_parser("bundle", parents=common, help="build, inspect, verify, import, list, remove")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("build", parents=common, help="make a signed bundle of what a spec describes (connected side)")
-    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("spec", help="YAML file, the folder of one model, or one file of weights or packages")
     one.add_argument("--out", required=True, action="append", metavar="DIR",
                      help="the drive; several: each takes what it has room for")
     one.add_argument("--key", required=True, action="append", metavar="FILE", help="signing key; several for several signers")
@@ -54,7 +50,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     _volume_options(one)
     one.set_defaults(run=_build)
     one = actions.add_parser("plan", parents=common, help="how many drives a bundle takes and what repair data costs; writes nothing")
-    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("spec", help="YAML file, the folder of one model, or one file of weights or packages")
     one.add_argument("--out", required=True, action="append", metavar="DIR",
                      help="the drive; several: each takes what it has room for")
     _volume_options(one)
@@ -88,8 +84,12 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_check)
     one = actions.add_parser("receipt", parents=common, help="write an import's signed receipt")
     one.add_argument("name", help="release id, bundle id or title")
-    one.add_argument("--out", required=True, metavar="FILE")
+    one.add_argument("--out", required=True, metavar="FILE", help="the file, or a drive, which then gets it below RECEIPTS")
     one.set_defaults(run=_receipt)
+    one = actions.add_parser("verify-receipt", parents=common, help="check a receipt that came back from a site")
+    one.add_argument("file")
+    one.add_argument("--public-key", action="append", default=[], metavar="FILE", help="of the console that is believed (`key public` there)")
+    one.set_defaults(run=_verify_receipt)
     one = actions.add_parser("list", parents=common, help="the library")
     one.set_defaults(run=_list)
     one = actions.add_parser("remove", parents=common, help="take a release out of the library")
@@ -114,6 +114,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
 
 def _volume_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("--exclude", action="append", default=[], metavar="PATTERN", help="files that stay out, such as '*.py' or 'original/*'")
     add("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
     add("--parity", metavar="WHAT", help="repair data: `volume` for a drive of it, from which any one lost drive is rebuilt, or a "
                                          "number N for one object to every N")
@@ -156,7 +157,8 @@ def _build(args: argparse.Namespace, app: Any) -> int:
     keys = [load_signing_key(path, args.passphrase_file, app) for path in args.key]
     volume, chain = _volume_size(args), [read_file(path) for path in args.trust_root]
     swap = _swap(app) if args.swap else None
-    built = _run(app, lambda ctx: build(ctx, Path(args.spec), _out(args), keys, volume, chain, parity=args.parity, swap=swap))
+    built = _run(app, lambda ctx: build(ctx, Path(args.spec), _out(args), keys, volume, chain, parity=args.parity, swap=swap,
+                                        exclude=args.exclude))
     data = {
         "bundle_id": built.bundle_id,
         "release_id": built.release_id,
@@ -196,7 +198,7 @@ def _told_built(app: Any, built: Any) -> str:
 def _plan(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.build import preview
 
-    told = preview(Path(args.spec), _out(args), _volume_size(args), parity=args.parity, swap=args.swap)
+    told = preview(Path(args.spec), _out(args), _volume_size(args), parity=args.parity, swap=args.swap, exclude=args.exclude)
     data = {"title": told.title, "files": told.files, "bytes": told.bytes, "parity_bytes": told.parity_bytes,
             "volumes": [{"number": n, "place": str(place), "bytes": size, "repair_data": repair}
                         for n, (place, size, repair) in enumerate(told.volumes, 1)]}
@@ -390,13 +392,30 @@ def _check(args: argparse.Namespace, app: Any) -> int:
 def _receipt(args: argparse.Namespace, app: Any) -> int:
     library = app.engine().library
     release = library.get(args.name)
-    try:
-        Path(args.out).write_bytes(library.receipt(release))
-    except OSError as problem:
-        raise UNWRITABLE_RECEIPT(path=args.out, reason=problem.strerror or "?") from None
-    app.out({"receipt": args.out, "release_id": release.release_id},
-            lambda: app.t(N_("Receipt written to {path}."), path=args.out))
+    path = str(library.write_receipt(release, Path(args.out)))
+    app.out({"receipt": path, "release_id": release.release_id}, lambda: app.t(N_("Receipt written to {path}."), path=path))
     return EXIT_DONE
+
+
+def _verify_receipt(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles import receipts
+    from console.trust.keys import load_public
+
+    told = receipts.verify(receipts.read(Path(args.file)), [load_public(Path(p)) for p in args.public_key])
+    app.out(told, lambda: _told_receipt(app, told))
+    return EXIT_DONE if told["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _told_receipt(app: Any, told: dict[str, Any]) -> str:
+    lines = [told["verdict"].upper(), *(f"  {f['code']}  {app.t(f['message'])}" for f in told["findings"])]
+    if (receipt := told["receipt"]) is not None:
+        volumes = ", ".join(str(v.get("number", "?")) for v in receipt["media"] if isinstance(v, dict))
+        facts = [(N_("Title"), receipt["title"]), (N_("Release"), receipt["release_id"]), (N_("Channel"), f"{receipt['channel']} #{receipt['sequence']}"),
+                 (N_("Site"), receipt["site"]), (N_("Imported"), f"{receipt['imported_at']}, {receipt['imported_by']}"), (N_("Volumes"), volumes),
+                 (N_("Files"), f"{receipt['files']}, {units.size(receipt['bytes'])}")]
+        lines += [f"  {app.t(name)}: {shown(value)}" for name, value in facts]
+    lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in told["unknown_keys"]]
+    return "\n".join(lines)
 
 
 def _list(args: argparse.Namespace, app: Any) -> int:

@@ -102,13 +102,13 @@ def test_releases_share_files_and_removal_counts_references(tmp_path, open_site)
 
 
 def test_receipt_is_signed_by_the_console(sample, open_site):
-    from console.bundles.library import RECEIPT_TYPE
+    from console.bundles import receipts
     from console.trust import dsse
 
     engine = open_site(sample.key)
     release = engine.library.import_(CTX, [sample.drive]).release
     key = engine.audit.key().public
-    opened = dsse.open_(engine.library.receipt(release), RECEIPT_TYPE, {key.keyid: (key, "console")}, 1)
+    opened = dsse.open_(engine.library.receipt(release), receipts.TYPE, {key.keyid: (key, "console")}, 1)
     assert json.loads(opened.payload)["release_id"] == release.release_id
 
 

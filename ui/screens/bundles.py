@@ -138,12 +138,7 @@ def write_receipt(engine: Any, release: Any, path: Path) -> None:
     Raises:
         WorldError: ``bundle.library-damaged``, ``bundle.receipt-unwritable``.
     """
-    from console.cli.bundle import UNWRITABLE_RECEIPT
-
-    try:
-        path.write_bytes(engine.library.receipt(release))
-    except OSError as problem:
-        raise UNWRITABLE_RECEIPT(path=str(path), reason=problem.strerror or "?") from None
+    engine.library.write_receipt(release, path)
 
 
 # Building ------------------------------------------------------------------------------------------------------------
