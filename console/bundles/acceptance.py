@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 
 from console import __built__
 from console.bundles import layout
-from console.bundles.inspection import REMARK, Beliefs, Finding, Inspection
+from console.bundles.inspection import REMARK, Beliefs, Inspection
 from console.bundles.manifest import Statement
+from console.bundles.screening import Finding
 from console.errors import SealiftError, VerdictError, code
 from console.i18n import N_
 from console.jobs.job import Context
@@ -73,8 +74,8 @@ class Site:
         try:
             return self._engine.trust.beliefs(chain)
         except VerdictError as problem:
-            refused = Finding("root-chain", layout.TRUST, problem.kind.message, problem.params)
-            return replace(self._engine.trust.beliefs([]), findings=(refused,))
+            found = Finding("root-chain", layout.TRUST, problem.kind.message, params=problem.params)
+            return replace(self._engine.trust.beliefs([]), findings=(found,))
 
     def took(self, release_id: str) -> bool:
         """Whether this site imported the release at any time."""
@@ -85,7 +86,7 @@ class Site:
         for objection in objections(self._engine, statement):
             told = objection.override in ("older", "clock")
             yield Finding(REMARK if told else objection.error.code.removeprefix("bundle."), layout.RELEASE, objection.error.kind.message,
-                          objection.error.params)
+                          params=objection.error.params)
 
 
 def accept(engine: Engine, ctx: Context, seen: Inspection, overrides: frozenset[str] = frozenset()) -> Statement:
@@ -119,7 +120,7 @@ def refused(findings: Sequence[dict[str, Any]]) -> SealiftError:
     """The refusal for all of these findings; its text is of the first."""
     first = findings[0]
     problem = REFUSED(path=first["path"], message=first["message"], finding=first["code"])
-    problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message")} for f in findings]
+    problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message", "said") if name in f} for f in findings]
     return problem
 
 

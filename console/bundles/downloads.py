@@ -2,7 +2,7 @@
 
 Hugging Face: the cache's folders (``models--<owner>--<name>/snapshots/<revision>`` with links into ``blobs``), and the notes of a
 download into a plain folder (``.cache/huggingface/download/*.metadata``, huggingface_hub 0.23 and later; ``.huggingface`` before).
-Besides, ``SHA256SUMS`` as coreutils write it, and the blobs of an OCI image layout, which are named by their digests.
+Besides, ``SHA256SUMS`` and ``<file>.sha256`` as coreutils write them, and the blobs of an OCI image layout, which are named by their digests.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def digests(origin: Path, where: str, files: Sequence[tuple[str, Path]]) -> dict
     told = {path: file.name for path, file in files if file.parent.name == "blobs" and _HEX64.fullmatch(file.name)}
     told |= {path: found[1] for path, _ in files if (found := _BLOB.search(path))}
     if origin.is_dir():
+        beside = {path: file for path, file in files if path.endswith(".sha256")}
         listed, kept = dict(_sums(origin)), [notes for notes in NOTES if (origin / notes).is_dir()]
         for path, _ in files:
             inside = path.removeprefix(where + "/")
             if inside in listed:
                 told[path] = listed[inside]
+            if f"{path}.sha256" in beside and (found := _HEX64.match(_read(beside[f"{path}.sha256"]).strip().lower())):
+                told[path] = found[0]
             for notes in kept:
                 lines = _read(origin / notes / f"{inside}.metadata").splitlines()
                 if len(lines) > 1 and _HEX64.fullmatch(lines[1].strip()):

@@ -15,8 +15,9 @@ from console.bundles import layout, manifest
 from console.bundles.manifest import FileEntry, Index, Statement
 from console.bundles.media import GONE, Media, Unsafe, Volume, linked_folders, only, read_roots, read_small
 from console.bundles.parity import Group
-from console.errors import SealiftError, shown
-from console.i18n import N_, tr
+from console.bundles.screening import Finding
+from console.errors import SealiftError
+from console.i18n import N_
 from console.trust import dsse, root
 from console.trust.canonical import decode
 from console.trust.keys import PublicKey
@@ -45,16 +46,6 @@ class Revoked:
     key: PublicKey | None = None
     holder: str = ""
     last_sequence: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that speaks against a bundle, or (``remark``) that people should read. ``message`` is marked, ``params`` stand in it."""
-
-    code: str
-    path: str
-    message: str
-    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ class Outsider:
     def judge(self, statement: Statement) -> Iterable[Finding]:
         """Only the time can be judged, by the clock that there is."""
         if statement.expires_at is not None and statement.expires_at < utc_now():
-            yield Finding("expired", layout.RELEASE, N_("it expired at {expires_at}"), {"expires_at": statement.expires_at})
+            yield Finding("expired", layout.RELEASE, N_("it expired at {expires_at}"), params={"expires_at": statement.expires_at})
 
 
 def judge_of(by: Mapping[str, tuple[PublicKey, str]] | Judge, threshold: int = 1) -> Judge:
@@ -151,19 +142,12 @@ class Inspection:
     def found(self, code: str, path: str, message: str, params: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Note a finding; ``message`` is marked for translation, ``params`` stand in it."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(as_told(Finding(code, path, message, params or {})) | more)
+            self.findings.append(Finding(code, path, message, params=params or {}).told() | more)
 
     @property
     def bad(self) -> list[dict[str, Any]]:
         """The findings that spoil the verdict, but for the judge's."""
         return [f for f in self.findings if f["code"] != REMARK and not f.get("pending")]
-
-
-def as_told(finding: Finding) -> dict[str, Any]:
-    """A finding as documents hold it."""
-    fit = {name: shown(value) for name, value in finding.params.items()}
-    told: dict[str, Any] = {"code": finding.code, "path": finding.path, "message": tr(finding.message, "en", **fit)}
-    return told | ({"said": {"text": finding.message, "params": fit}} if fit else {})
 
 
 def said(finding: Mapping[str, Any], say: Callable[..., str]) -> str:
@@ -199,7 +183,7 @@ def inspect(places: Sequence[Path], by: Mapping[str, tuple[PublicKey, str]] | Ju
         _compare_volumes(seen, base)
         _judge_strangers(seen)
         if seen.statement is not None:
-            seen.objected = [as_told(item) for item in judge.judge(seen.statement)]
+            seen.objected = [item.told() for item in judge.judge(seen.statement)]
     except OSError as problem:
         raise GONE(place=str(media.volumes[0].folder), reason=problem.strerror or "?") from None
     return seen

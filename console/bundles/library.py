@@ -313,7 +313,7 @@ class Library:
         external, bad = frozenset(named), []
         with ThreadPoolExecutor(os.cpu_count()) as pool, _library_errors(staging):
             for found in in_step(pool, (lambda entry=entry: judged(entry) for entry in seen.files)):
-                bad += [{"code": f.code, "path": f.path, "message": f.text} for f in found if not f.remark]
+                bad += [f.told() for f in found if not f.remark]
                 for remark in (f for f in found if f.remark):
                     ctx.note(N_("{path}: {message}"), path=remark.path, message=remark.text)
         if bad:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
-from console.errors import SealiftError
+from console.errors import SealiftError, shown
 from console.i18n import N_, tr
 
 HEAD_BYTES = 4096
@@ -24,11 +24,11 @@ MAX_TOLD = 20
 """Findings of one kind in one file that are listed."""
 
 _WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx_data", ".onnx.data")
-_TEXTS = (".json", ".jsonl", ".txt", ".md", ".rst", ".jinja", ".tiktoken", ".vocab", ".bpe", ".merges", ".yaml", ".yml", ".csv")
+_TEXTS = (".json", ".jsonl", ".txt", ".md", ".rst", ".jinja", ".tiktoken", ".vocab", ".bpe", ".merges", ".yaml", ".yml", ".csv", ".sha256")
 _TOKENIZER = re.compile(r"\.(model|spm)(\.v\d+\w*)?$")
 _IMAGES = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".gif": b"GIF8", ".webp": b"RIFF",
            ".svg": b""}
-_BARE = ("license", "licence", "notice", "readme", "use_policy", "copying", "copyright", "changelog", "authors")
+_BARE = ("license", "licence", "notice", "readme", "use_policy", "copying", "copyright", "changelog", "authors", "sha256sums", "sha256sum", "checksums")
 _ONLY_PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill")
 """Endings of files that nothing but a pickle reader opens: refused in every component."""
 _PICKLED = (*_ONLY_PICKLED, ".bin", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".nemo", ".msgpack", ".mar")
@@ -70,12 +70,18 @@ class Finding:
     path: str
     message: str
     remark: bool = False
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """The message in English."""
         return tr(self.message, "en", **self.params)
+
+    def told(self) -> dict[str, Any]:
+        """As documents hold it; ``said`` is the message before it was rendered, where something stands in it."""
+        fit = {name: shown(value) for name, value in self.params.items()}
+        told: dict[str, Any] = {"code": self.code, "path": self.path, "message": tr(self.message, "en", **fit)}
+        return told | ({"said": {"text": self.message, "params": fit}} if fit else {})
 
 
 def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings: Mapping[str, int] | None = None,

@@ -278,7 +278,7 @@ def _look_for_extras(seen: Inspection) -> None:
                 path = Path(base, name).relative_to(volume.folder).as_posix()
                 if path == f"{layout.OBJECTS}/{name[:2]}/{name}" and (name in wanted or (seen.index is None and layout.HEX64.fullmatch(name))):
                     continue
-                if path == layout.SEALED or path in signatures:
+                if path == layout.SEALED or path in signatures or (statement is None and layout.OMS_FILE.fullmatch(path)):
                     _must_be_plain(seen, Path(base, name))
                 elif path not in allowed and not (layout.ROOT_FILE.fullmatch(path) and (
                         statement is None or int(name.split(".")[1]) <= statement.root_version)):

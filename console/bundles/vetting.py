@@ -72,7 +72,7 @@ def refuse(found: Sequence[Finding]) -> None:
     else:
         problem = REFUSED(path=first.path, reason=first.text,
                           remedy=REMEDIES.get(first.message, SKIP if first.code == "content-refused" else AGAIN))
-    problem.params["findings"] = [{"code": f.code, "path": f.path, "message": f.text} for f in found]
+    problem.params["findings"] = [f.told() for f in found]
     raise problem
 
 

@@ -188,10 +188,10 @@ def test_a_vocabulary_is_stepped_through_in_its_window(monkeypatch):
 
 def both_ways(raw: bytes) -> list:
     found = []
-    for read in (lambda: jsontext._collect(json.loads(raw), held), lambda: jsontext._read_through(raw, held)):
+    for read in (lambda held: jsontext._collect(json.loads(raw), held), lambda held: jsontext._read_through(raw, held)):
         held: dict[str, list] = {"auto_map": []}
         try:
-            read()
+            read(held)
             found.append(sorted(map(json.dumps, held["auto_map"])))
         except (ValueError, jsontext.TooLong, RecursionError) as problem:
             found.append("long" if isinstance(problem, jsontext.TooLong) else "bad")

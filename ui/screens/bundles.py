@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +149,27 @@ def write_receipt(engine: Any, release: Any, path: Path) -> None:
 class Draft:
     """A bundle that is being described in the builder.
 
-    ``components`` are as a description file has them: id, type, version, from, license.
+    ``components`` are as a description file has them: id, type, version, from, license, exclude.
     """
 
     title: str
     channel: str
     sequence: int
-    components: tuple[dict[str, str], ...]
+    components: tuple[dict[str, Any], ...]
 
     def text(self) -> str:
         """The description file."""
         return yaml.safe_dump({"title": self.title, "channel": self.channel, "sequence": self.sequence,
                                "components": list(self.components)}, allow_unicode=True, sort_keys=False)
+
+
+def without(draft: Draft, paths: Iterable[str]) -> Draft:
+    """A draft that leaves these files of the bundle out."""
+    parts = []
+    for part in draft.components:
+        inside = [glob.escape(path.removeprefix(part["id"] + "/")) for path in paths if path.startswith(part["id"] + "/")]
+        parts.append(part | {"exclude": [*part.get("exclude", ()), *inside]} if inside else part)
+    return replace(draft, components=tuple(parts))
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ def describe(path: Path) -> dict[str, str]:
     """The component that a dropped folder or file most likely is.
 
     Raises:
-        InputError: of the description.
+        InputError, VerdictError: of the description.
     """
     from console.bundles import spec
 
