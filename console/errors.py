@@ -48,15 +48,15 @@ class SealiftError(Exception):
 
     def message(self, lang: str = "en") -> str:
         """What happened, in the reader's language, with control characters made visible."""
-        return tr(self.kind.message, lang, **self._fit(lang))
+        return tr(self.kind.message, lang, **self._filled(lang))
 
     def remedy(self, lang: str = "en") -> str:
         """What to do next."""
-        return tr(self.kind.remedy, lang, **self._fit(lang))
+        return tr(self.kind.remedy, lang, **self._filled(lang))
 
-    def _fit(self, lang: str) -> dict[str, Any]:
+    def _filled(self, lang: str) -> dict[str, Any]:
         """The parameters fit to show; a reason that is itself a marked text is rendered too."""
-        return {name: shown(tr(value, lang)) if isinstance(value, str) else value for name, value in self.params.items()}
+        return {k: shown(tr(v, lang)) if isinstance(v, str) else v for k, v in self.params.items()}
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""

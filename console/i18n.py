@@ -36,8 +36,37 @@ def tr(text: str, lang: str = "en", /, **params: Any) -> str:
     A field that is missing stays visible as ``{name}`` rather than hiding the message it is in. Without fields nothing is filled in:
     the text may then be anybody's, with any braces in it.
     """
+    if isinstance(text, Said):
+        return text.into(lang)
     template = text if lang == "en" else _table(lang).get(text, text)
-    return template.format_map(_Fields(params)) if params and "{" in template else template
+    return template.format_map(_Fields({k: into(v, lang) for k, v in params.items()})) if params and "{" in template else template
+
+
+class Said(str):
+    """A text that is its English rendering wherever it is used as one, and can be rendered again in another language.
+
+    For reasons inside of messages: stored and printed as JSON they are English, on screen they follow the reader.
+    """
+
+    text: str
+    params: dict[str, Any]
+
+    def __new__(cls, text: str, /, **params: Any) -> Said:
+        made = super().__new__(cls, tr(text, "en", **params))
+        made.text, made.params = text, params
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (self.text,), self.params
+
+    def into(self, lang: str) -> str:
+        """The text in ``lang``."""
+        return tr(self.text, lang, **self.params)
+
+
+def into(value: Any, lang: str) -> Any:
+    """``value`` in ``lang`` where it is a text that knows how, else itself."""
+    return value.into(lang) if isinstance(value, Said) else value
 
 
 class _Fields(dict):

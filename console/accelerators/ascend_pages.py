@@ -8,7 +8,9 @@ from typing import Any
 
 from console.facts.grammar import Page, number, pairs, shown, whole
 
-_DEVID = re.compile(r"\[devid (\d{1,4})\]\s?(.*)")
+_DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
+_PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
+_REMARKS = ("No process in device.",)
 
 
 def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
@@ -19,6 +21,12 @@ def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
             if block:
                 yield block
             block = []
+            continue
+        process = _PROCESS.fullmatch(line) if len(line) < 1000 else None
+        if process:
+            block += [(index, process[n], process[n + 1]) for n in (1, 3, 5)]
+            continue
+        if block and line.strip() in _REMARKS:
             continue
         key, mark, value = line.partition(":")
         if not mark:
@@ -116,7 +124,6 @@ _MAP = {"NPU ID": "index", "Card ID": "index", "Slot ID": "slot_id", "Chip ID": 
 
 def parse_map(page: Page) -> dict[str, Any]:
     """``npu-smi info -m``."""
-    page.whole()
     rows = [(index, re.split(r"\s{2,}|\t", line.strip())) for index, line in page.numbered() if line.strip()]
     if not rows or "Chip Name" not in rows[0][1]:
         page.empty()
@@ -134,6 +141,9 @@ def parse_map(page: Page) -> dict[str, Any]:
         (mcu if str(row.get("name")).lower() == "mcu" else devices).append(row)
     if not devices and not mcu:
         page.empty()
+    if titles[-1] != "Chip Name" or rows[-1][1][-1] not in {cells[-1] for _, cells in rows[1:-1]}:
+        # A name that another row ends with, too, is whole even if the page is not ended.
+        page.whole()
     return {"device_count": len(devices), "devices": devices, "mcu_rows": mcu}
 
 
@@ -153,19 +163,29 @@ def parse_hccn(page: Page, option: str) -> dict[str, Any]:
 
 
 def _hccn_fields(page: Page) -> dict[str, Any]:
-    """Keys and values; headings (nothing behind the colon) and ``[devid N]`` marks are left out."""
+    """Keys and values; headings (nothing behind the colon) and ``[devid N]`` marks are left out.
+
+    A line without a colon that is indented more than the key above it goes on with its value, as ethtool writes lists.
+    """
     devices, lines = set(), []
+    above: int | None = None
     for index, line in page.numbered():
         mark = _DEVID.match(line.strip()) if len(line) < 2000 else None
         if mark:
             devices.add(int(mark[1]))
         text = mark[2] if mark else line
-        if not text.strip() or text.rstrip().endswith(":"):
+        indent = len(text) - len(text.lstrip())
+        key, colon, value = text.partition(":")
+        if not text.strip() or (colon and not value.strip() and not key.endswith(" ")):
             lines.append("")
-        elif ":" not in text:
-            page.fail(index, "neither a key nor a value")
-        else:
+            above = None
+        elif colon:
             lines.append(text)
+            above = indent
+        elif above is not None and indent > above:
+            lines.append(f": {text.strip()}")
+        else:
+            page.fail(index, "neither a key nor a value")
     inner = Page("\n".join(lines) + "\n", page.tool)
     if not any(lines):
         page.empty()
@@ -273,14 +293,20 @@ def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
     return {"fields": fields} | _versions(fields, path)
 
 
+_RUNNING = re.compile(r"\[[\w.\-]{1,60}:([\w.\-]{1,60})\]")
+
+
 def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
-    version = fields.get("Version", fields.get("version"))
     if "package_name" in fields and "version" in fields:
         return {"cann_package": fields["package_name"], "cann_version": fields["version"]}
     if "Driver_Install_Path_Param" in fields:
         return {"driver_path": fields["Driver_Install_Path_Param"]}
-    if version is None:
-        return {}
+    running = _RUNNING.fullmatch(fields.get("toolkit_running_version", fields.get("runtime_running_version", "")))
+    # The version of a part of CANN is not that of the whole, which the folder is named after.
+    toolkit = running[1] if running else fields.get("version_dir")
+    version = fields.get("Version", fields.get("version"))
+    if toolkit is not None or version is None:
+        return {} if toolkit is None else {"cann_version": toolkit}
     is_firmware = "/firmware/" in path or "compatible_version_drv" in fields or (
         "firmware_version" in fields and "/driver/" not in path)
     if "toolkit" in path or "cann" in path.lower():
@@ -292,7 +318,7 @@ def parse_tool_version(page: Page) -> dict[str, Any]:
     """``npu-smi -v``."""
     page.whole()
     for _, line in page.numbered():
-        match = re.fullmatch(r"npu-smi(?: version)?\s*:?\s*v?([0-9][\w.\-]{0,40})", line.strip(), re.IGNORECASE)
+        match = re.fullmatch(r"npu-smi(?: version)?\s*:?\s*v?(\w[\w.\-]{0,40})", line.strip(), re.IGNORECASE)
         if match:
             return {"tool_version": match[1]}
     page.empty()

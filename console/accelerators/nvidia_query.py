@@ -6,12 +6,12 @@ Field names as documented in ``nvidia-smi --help-query-gpu`` and nvsmi_device_v4
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
-from console.facts.grammar import Page, mib, number, shown, whole
+from console.facts.grammar import Page, measured, mib, number, shown, whole
 
 MAX_XML_DEPTH, MAX_XML_NODES = 32, 500_000
 
@@ -111,8 +111,8 @@ def xml_log(page: Page) -> Node:
 
 
 def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
-    """The number of ``12 MiB``; None where the tool shows none."""
-    if node is None or node.value is None or shown(node.value) is None:
+    """The number of ``12 MiB``; None where the tool shows none, or says why in words."""
+    if node is None or measured(node.value) is None:
         return None
     amount, _, unit = node.value.partition(" ")
     value = number(amount)
@@ -122,7 +122,7 @@ def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
 
 
 def _count(page: Page, node: Node | None) -> int | None:
-    if node is None or shown(node.value) is None:
+    if node is None or measured(node.value) is None:
         return None
     value = whole(node.value)
     if value is None:
@@ -132,6 +132,22 @@ def _count(page: Page, node: Node | None) -> int | None:
 
 def _said(node: Node | None) -> str | None:
     return shown(node.value) if node is not None else None
+
+
+# From driver 610 on the old names stay for a while, with a remark that they are going to be removed.
+_DRIVER_NAMES = ("kmd version", "driver version")
+_CUDA_NAMES = ("cuda umd version", "cuda version")
+
+
+def _version(said: Mapping[str, str | None], names: Sequence[str]) -> str | None:
+    """The first word of the first of the entries that holds a version; the newer name comes first."""
+    words = ((said.get(name) or "").split(" ")[0] for name in names)
+    return next((word for word in words if shown(word) is not None and word[0].isdigit()), None)
+
+
+def _versions(log: Node) -> dict[str, Any]:
+    said = {node.name.lower().replace("_", " "): node.value for node in reversed(log.children)}
+    return {"driver_version": _version(said, _DRIVER_NAMES), "cuda_version": _version(said, _CUDA_NAMES)}
 
 
 @dataclass(frozen=True)
@@ -200,9 +216,7 @@ def parse_xml(page: Page) -> dict[str, Any]:
 
 def read_log(page: Page, log: Node) -> dict[str, Any]:
     """The common fields of a log that has been read."""
-    found = {"driver_version": _said(log.get(("driver_version", "kmd_version"))),
-             "cuda_version": _said(log.get(("cuda_version", "cuda_umd_version"))),
-             "attached_gpus": _count(page, log.get("attached_gpus"))}
+    found = _versions(log) | {"attached_gpus": _count(page, log.get("attached_gpus"))}
     devices, processes = [], []
     for index, gpu in enumerate(log.all("gpu")):
         holder = gpu.get("mig_devices")
@@ -225,9 +239,7 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     if not any("NVSMI LOG" in line for line in page.lines[:40]):
         page.empty()
     log = _text_tree(page)
-    found = {"driver_version": _said(log.get(("Driver Version", "KMD Version"))),
-             "cuda_version": _said(log.get(("CUDA Version", "CUDA UMD Version"))),
-             "attached_gpus": _count(page, log.get("Attached GPUs"))}
+    found = _versions(log) | {"attached_gpus": _count(page, log.get("Attached GPUs"))}
     gpus = [node for node in log.children if node.value is None]
     for gpu in gpus:
         if not _GPU_HEAD.fullmatch(gpu.name):
@@ -275,8 +287,15 @@ def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
             "pending_blacklist": _said(pages.get(("Pending Page Blacklist", "Pending")))}
 
 
+_PROCESS_HEAD = ("GPU instance ID", "Compute instance ID")  # what stands ahead of the number of a process
+
+
 def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any]]:
     section = gpu.get(("Processes", "Compute Processes"))
+    last = section.children[-1] if section and section.children else section
+    open_end = last and (last.name in _PROCESS_HEAD or last is section and last.value is None)
+    if last and open_end and not any(line.strip() for line in page.lines[last.line + 1:]):
+        page.fail(last.line, "the process is cut off")
     for node in section.all("Process ID") if section else []:
         used = node.get("Used GPU Memory")
         if used is None:
@@ -292,7 +311,7 @@ _GPU_FIELDS = {
     "uuid": ("uuid", "gpu_uuid"), "memory_total_mib": ("memory.total",), "memory_used_mib": ("memory.used",),
     "temperature_c": ("temperature.gpu",), "power_w": ("power.draw", "power.draw.average", "power.draw.instant")}
 
-_DRIVER = ("driver_version", "kmd_version")
+_DRIVER = ("kmd_version", "driver_version")
 
 
 def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int, dict[str, tuple[str, str]]]]:
@@ -332,7 +351,7 @@ def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str
         if not any(name in row for names in (*_GPU_FIELDS.values(), _DRIVER) for name in names):
             page.fail(index, "none of the known fields is there")
         devices.append(_csv_device(page, index, row, order))
-        driver = driver or shown(_first(row, _DRIVER)[0])
+        driver = driver or _version({name: row[name][0] for name in _DRIVER if name in row}, _DRIVER)
     if not devices:
         page.fail(len(page.lines) - 1, "there is no row of a device")
     _last_field(page, fields, header)
@@ -371,7 +390,7 @@ _UNITS = {"memory_total_mib": ("MiB", "MB"), "memory_used_mib": ("MiB", "MB"), "
 
 
 def _csv_amount(page: Page, index: int, text: str, unit: str, key: str) -> int | float | None:
-    if shown(text) is None:
+    if measured(text) is None:
         return None
     amount, _, own = text.partition(" ")
     value, said = number(amount), own.strip() or unit
@@ -399,8 +418,10 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
 # --- lists -------------------------------------------------------------------------------------------------------
 
 _GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)")
-_MIG_LINE = re.compile(r"\s+MIG ([\w.+]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
+_MIG_LINE = re.compile(r"\s+MIG ([\w.+\-]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
 _LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
+_LINK_REMARK = re.compile(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch"
+                          r"|Unable to determine the device handle for gpu [0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
 
 
 def _gpu_line(line: str) -> dict[str, Any] | None:
@@ -437,8 +458,7 @@ def parse_nvlink(page: Page) -> dict[str, Any]:
             devices[-1]["nvlinks"].append(_speed(page, index, link[2].strip()))
         elif re.search(r"not supported|unsupported", line, re.IGNORECASE):
             unsupported = True
-        elif line.strip() and not re.match(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch"
-                                           r"|Unable to determine the device handle for gpu [0-9A-Fa-f:.]{7,20}: ", line):
+        elif line.strip() and not _LINK_REMARK.match(line):
             page.fail(index, "this is not a line of the list of links")
     if not devices and not unsupported:
         page.empty()
@@ -466,10 +486,8 @@ def parse_version(page: Page) -> dict[str, Any]:
             said[" ".join(key.lower().split())] = shown(value)
     if "nvidia-smi version" not in said:
         page.empty()
-    return {"tool_version": said["nvidia-smi version"],
-            "driver_version": said.get("driver version", said.get("kmd version")),
-            "cuda_version": said.get("cuda version", said.get("cuda umd version")),
-            "nvml_version": said.get("nvml version")}
+    return {"tool_version": said["nvidia-smi version"], "driver_version": _version(said, _DRIVER_NAMES),
+            "cuda_version": _version(said, _CUDA_NAMES), "nvml_version": said.get("nvml version")}
 
 
 def parse_module_version(page: Page) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from console.facts.grammar import Page, mib, number, shown, strict_json, whole
 
-_CARD = re.compile(r"(?:card|gpu|dcu)(\d{1,4})", re.IGNORECASE)
+_CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
 _WORDS = re.compile(r"\S+(?: \S+)*")
 
@@ -42,9 +42,10 @@ def card(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
     edge = _first(said, "temperature (sensor edge) (c)")
     junction = _first(said, "temperature (sensor junction) (c)")
     temperature = edge if edge is not None else junction
+    model = _first(said, "card model")
     return {
         "index": index, "name": _first(said, "card series", "device name", "market name"),
-        "device_id": _first(said, "device id", "gpu id", "card model"), "bus_id": _first(said, "pci bus"),
+        "device_id": _first(said, "device id", "gpu id") or (model if re.fullmatch("0x[0-9A-Fa-f]{1,8}", model or "") else None), "bus_id": _first(said, "pci bus"),
         "uuid": _first(said, "unique id"), "memory_total_mib": _memory(page, said, "memory"),
         "memory_used_mib": _memory(page, said, "used memory"),
         "temperature_c": _checked(page, temperature, "the temperature"),
@@ -321,7 +322,7 @@ def _concise(page: Page, index: int, cells: dict[str, str], sensor: str | None) 
 
 
 def _with_unit(page: Page, index: int, text: str | None, unit: str) -> int | float | None:
-    if shown(text) is None or text.lower() == "unsupported":
+    if shown(text) is None or text.lower() in ("unsupported", "unknown"):
         return None
     match = re.fullmatch(rf"(-?\d{{1,9}}(?:\.\d{{1,6}})?){unit}", text)
     if not match:

@@ -8,7 +8,8 @@ from typing import Any
 from console.facts.grammar import Page, shown
 
 MAX_DEVICES = 512
-_DEVICE = re.compile(r"(?:GPU|NPU|NIC|DCU|mlx\d?_|hns_|bnxt_re)\w*")
+_TITLE = re.compile(r"CPU Affinity|NUMA Affinity|GPU NUMA ID")
+_DEVICE = re.compile(r"[A-Za-z][\w.:\-]{1,40}")
 _ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU)[0-9]+")
 
 
@@ -42,18 +43,17 @@ def _accelerators(names: list[str]) -> list[str]:
 
 def _is_header(line: str) -> bool:
     words = line.split()[:2]
-    return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (
-        len(words) < 2 or bool(_DEVICE.fullmatch(words[1])) or words[1] in ("CPU", "NUMA"))
+    return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (len(words) < 2 or bool(_DEVICE.fullmatch(words[1])))
 
 
 def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
     """Names of devices, and titles of the columns behind them."""
-    words, names = page.lines[index].split(), []
-    while words and _DEVICE.fullmatch(words[0]):
-        names.append(words.pop(0))
-    if len(set(names)) != len(names) or len(names) > MAX_DEVICES:
+    line = " ".join(page.lines[index].split())
+    behind = _TITLE.search(line)
+    names = line[: behind.start() if behind else len(line)].split()
+    if len(set(names)) != len(names) or len(names) > MAX_DEVICES or not all(map(_DEVICE.fullmatch, names)):
         page.fail(index, "the devices of the header are not readable")
-    return names, re.findall(r"CPU Affinity|NUMA Affinity|GPU NUMA ID|\S+", " ".join(words))
+    return names, re.findall(rf"{_TITLE.pattern}|\S+", line[behind.start() :]) if behind else []
 
 
 def _row(page: Page, index: int, words: list[str], names: list[str]) -> dict[str, str]:
@@ -70,7 +70,7 @@ def _affinities(page: Page, index: int, line: str, names: list[str], titles: lis
     values = words[len(names) + 1 :]
     if values and not titles:
         page.fail(index, "the row is longer than the header")
-    if not values:
+    if not any(shown(value) is not None for value in values):
         return
     if len(values) != len(titles):
         values = _by_place(page, index, line, names, titles)

@@ -120,7 +120,7 @@ def refused(findings: Sequence[dict[str, Any]]) -> SealiftError:
     """The refusal for all of these findings; its text is of the first."""
     first = findings[0]
     problem = REFUSED(path=first["path"], message=first["message"], finding=first["code"])
-    problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message", "said") if name in f} for f in findings]
+    problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message")} for f in findings]
     return problem
 
 

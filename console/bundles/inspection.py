@@ -6,7 +6,7 @@ Accepts nothing, reads no object. Everything that can be known is listed, not on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from console.bundles.media import GONE, Media, Unsafe, Volume, linked_folders, o
 from console.bundles.parity import Group
 from console.bundles.screening import Finding
 from console.errors import SealiftError
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.trust import dsse, root
 from console.trust.canonical import decode
 from console.trust.keys import PublicKey
@@ -35,6 +35,9 @@ SAID = {"object-missing": N_("the chunk is not on the drives that are here"),
         "missing": N_("the file is not there"),
         "symlink": N_("a link lies where a file must be"),
         "special-file": N_("something lies there that is no file")}
+STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
+          "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
+"""States of volumes, and the words for them."""
 REMARK = "remark"
 """Code of a finding that is for people to read and spoils no verdict."""
 
@@ -104,7 +107,6 @@ class Inspection:
         trusted: enough holders that are believed have signed. unknown_keys: ids of the others.
         findings: ``code``, ``path``, ``message``; ``pending`` where it only says what could not be checked yet.
             ``repairable`` where the bundle's own repair data, as far as it is here, brings back what is bad.
-            ``said`` holds the message before it was rendered in English, where something stands in it.
         states: by a volume's folder: complete, incomplete, damaged, older, newer or foreign.
         objected: the findings of the judge alone: of a release that is in order, and not wanted here and now.
         roots: the trust roots that it carries, by version.
@@ -148,12 +150,6 @@ class Inspection:
     def bad(self) -> list[dict[str, Any]]:
         """The findings that spoil the verdict, but for the judge's."""
         return [f for f in self.findings if f["code"] != REMARK and not f.get("pending")]
-
-
-def said(finding: Mapping[str, Any], say: Callable[..., str]) -> str:
-    """What a finding of a document says, in the reader's language; ``say`` renders marked text."""
-    about = finding.get("said") or {"text": finding["message"], "params": {}}
-    return say(about["text"], **{name: say(value) if isinstance(value, str) else value for name, value in about["params"].items()})
 
 
 def inspect(places: Sequence[Path], by: Mapping[str, tuple[PublicKey, str]] | Judge, threshold: int = 1) -> Inspection:
@@ -360,7 +356,7 @@ def _compare(seen: Inspection, volume: Volume) -> str | None:
         if own != raw:
             state = "damaged" if name == layout.INDEX else state or _edition(seen, own)
             seen.found("index" if name == layout.INDEX else "signature", str(volume.folder / name),
-                       N_("the file differs from that on the other volumes: the volume is {state}"), {"state": state})
+                       N_("the file differs from that on the other volumes: the volume is {state}"), {"state": Said(STATES[state])})
     return state
 
 
@@ -371,7 +367,7 @@ def _judge_strangers(seen: Inspection) -> None:
         except Unsafe:
             state = "damaged"
         seen.states[volume.folder] = state
-        seen.found(REMARK, str(volume.folder), N_("the volume is not of this bundle: {state}"), {"state": state})
+        seen.found(REMARK, str(volume.folder), N_("the volume is not of this bundle: {state}"), {"state": Said(STATES[state])})
 
 
 def _edition(seen: Inspection, envelope_raw: bytes) -> str:

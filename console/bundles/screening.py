@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
 from console.errors import SealiftError, shown
-from console.i18n import N_, tr
+from console.i18n import N_, Said
 
 HEAD_BYTES = 4096
 BLOCK_BYTES = 1 << 20
@@ -73,15 +73,13 @@ class Finding:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def text(self) -> str:
-        """The message in English."""
-        return tr(self.message, "en", **self.params)
+    def text(self) -> Said:
+        """The message, in English until it is rendered otherwise."""
+        return Said(self.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in self.params.items()})
 
     def told(self) -> dict[str, Any]:
-        """As documents hold it; ``said`` is the message before it was rendered, where something stands in it."""
-        fit = {name: shown(value) for name, value in self.params.items()}
-        told: dict[str, Any] = {"code": self.code, "path": self.path, "message": tr(self.message, "en", **fit)}
-        return told | ({"said": {"text": self.message, "params": fit}} if fit else {})
+        """As documents hold it."""
+        return {"code": self.code, "path": self.path, "message": self.text}
 
 
 def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings: Mapping[str, int] | None = None,
@@ -237,7 +235,7 @@ def _by_kind(path: str, name: str, size: int, source: BinaryIO, siblings: Mappin
         elif name.endswith(".onnx"):
             yield from _onnx(path, size, source, siblings)
     except SealiftError as problem:
-        yield Finding("header", path, str(problem.params.get("reason", problem)))
+        yield Finding("header", path, problem.params.get("reason") or str(problem))
     yield from _templates(path, name, size, source)
     if not name.endswith(_TEXTS) and archives.is_zip(source):  # no text has a nought, and every archive has some
         yield Finding("content-refused", path, WHY_TAIL)

@@ -19,7 +19,7 @@ from console.bundles.inspection import REMARK, SAID, Inspection, Judge, check_hi
 from console.bundles.manifest import FileEntry
 from console.bundles.media import GONE, ChunkedFile, Unsafe, digest_of, linked_folders, open_plain, read_small
 from console.bundles.workers import in_step
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.jobs.job import Context
 from console.trust import oms
 from console.trust.keys import PublicKey
@@ -207,7 +207,7 @@ class _Check:
                 if problem == "object-missing" and partial:
                     continue  # on a volume that is not here, which is told apart
                 volume = next((v for v in seen.media.volumes if place is not None and v.folder == place.parents[2]), None)
-                text, params = N_("{problem} ({digest}…)"), {"problem": SAID[problem], "digest": digest[:16]}
+                text, params = N_("{problem} ({digest}…)"), {"problem": Said(SAID[problem]), "digest": digest[:16]}
                 if volume is not None and volume.of > 1:
                     text, params = N_("{problem} ({digest}…) (volume {number})"), params | {"number": volume.number}
                 seen.found("object-missing" if problem == "object-unreadable" else problem, named.get(digest, REPAIR_DATA), text, params,

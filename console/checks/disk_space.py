@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from console import units
@@ -14,29 +13,21 @@ SPARE = 1.1
 WARN_USED, FAIL_USED = 0.80, 0.85
 
 
-def mount_of(path: str, mounts: Sequence[Mapping[str, Any]], home: str = "/home") -> Mapping[str, Any] | None:
-    """The file system that holds ``path``; ``~`` stands for a folder below ``home``."""
-    place = posixpath.join(home, path[2:]) if path.startswith("~/") else home if path == "~" else path
-    fitting = [m for m in mounts if place == m["mount"] or place.startswith(m["mount"].rstrip("/") + "/")]
-    return max(fitting, key=lambda m: len(m["mount"]), default=None)
-
-
-def not_listed(store: str) -> Verdict:
-    """The verdict where no listed file system holds the server's store."""
-    return Verdict("unknown", N_("The file system of {store} is not in the server's list."), {"store": store},
-                   N_("Set the server's store to a folder on a data disk."))  # fmt: skip
-
-
 @check(
     "disk.space",
     title=N_("Room for the weights"),
-    needs=("disk.free",),
+    needs=("disk.store",),
     source="free space 1.1 times the need; used space over 80 % warns and over 85 % fails (facebookresearch/gcm, 2025-12-25)",
 )
 def disk_space(facts: Mapping[str, Any], site: Site) -> Verdict:
-    mount = mount_of(site.plan.store, facts["disk.free"])
-    if mount is None:
-        return not_listed(site.plan.store)
+    mount = facts["disk.store"]
+    if not mount["writable"]:
+        return Verdict(
+            "fail",
+            N_("This login may not write to {folder}, where the weights are to lie."),
+            {"folder": mount["folder"]},
+            N_("Give the folder to the login account, or set the server's store to one of its own."),
+        )
     told = {"free": units.size(mount["free_bytes"]), "mount": mount["mount"]}
     need = site.plan.weights_bytes
     if need is None:

@@ -11,7 +11,7 @@ from console.checks import plans
 from console.checks.check import ORDER, Site, VerdictWord, judge_all
 from console.errors import InputError, code, shown
 from console.events import Changed
-from console.i18n import N_, tr
+from console.i18n import N_, into, tr
 from console.sizing.fit import Fit
 from console.store import readiness as table
 
@@ -52,7 +52,7 @@ class CheckResult:
 
     def _filled(self, lang: str) -> dict[str, Any]:
         """The fields, with reasons of a fit rendered in the same language and hostile text made fit to show."""
-        return {key: shown(" ".join(tr(r["text"], lang, **r["params"]) for r in value) if isinstance(value, list) else value)
+        return {key: shown(" ".join(tr(r["text"], lang, **r["params"]) for r in value) if isinstance(value, list) else into(value, lang))
                 for key, value in self.params.items()}
 
     def as_json(self, lang: str) -> dict[str, Any]:

@@ -31,10 +31,6 @@ UNWRITABLE = code(
 )
 
 
-VOLUME_STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
-                 "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
-
-
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``bundle`` and ``model``."""
     parser = sub.add_parser("bundle", parents=common, help="build, inspect, verify, import, list, remove")
@@ -285,7 +281,7 @@ def _verify(args: argparse.Namespace, app: Any) -> int:
 
 
 def _told(app: Any, data: dict[str, Any]) -> str:
-    from console.bundles.inspection import said
+    from console.bundles.inspection import STATES
 
     lines = [data["verdict"].upper()]
     if data.get("release_id"):
@@ -294,10 +290,10 @@ def _told(app: Any, data: dict[str, Any]) -> str:
     lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
     if max((v["of"] for v in data["volumes"]), default=1) > 1:
         lines += ["  " + app.t(N_("Volume {number} of {of}: {state}, {folder}"), number=v["number"], of=v["of"],
-                               state=app.t(VOLUME_STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
-    lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(VOLUME_STATES.get(v["state"], v["state"])),
+                               state=app.t(STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
+    lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(STATES.get(v["state"], v["state"])),
                            folder=v["folder"]) for v in data["other_volumes"]]
-    lines += [f"  {f['code']}  {shown(f['path'])}  {shown(said(f, app.t))}" for f in data["findings"]]
+    lines += [f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"]]
     if data["missing_volumes"]:
         lines.append(f"  {app.t(N_('Volumes that are not here'))}: {', '.join(map(str, data['missing_volumes']))}")
     if data["repairable"]:

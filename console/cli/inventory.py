@@ -8,7 +8,7 @@ from typing import Any
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.inventory_parse import add_parser
 from console.errors import EXIT_DONE, EXIT_FAILED, shown
-from console.i18n import N_
+from console.i18n import N_, into
 from console.units import size
 
 FORM = N_("{name}: {devices} devices, {unreadable} facts could not be read")
@@ -95,6 +95,6 @@ def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:
     unreadable = [f for f in record.facts.values() if f.state == "unreadable"]
     lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=len(unreadable))]
     lines += [f"  {d.index}  {shown(d.model or d.name)}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]
-    lines += [app.t(N_("  not read: {fact}: {reason}"), fact=f.id, reason=shown(f.reason)) for f in unreadable]
+    lines += [app.t(N_("  not read: {fact}: {reason}"), fact=f.id, reason=shown(into(f.reason, app.lang))) for f in unreadable]
     lines += change_lines(app, engine.inventory.changes(name))
     return "\n".join(lines)

@@ -19,7 +19,6 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -373,18 +372,12 @@ def _failed(problem: SealiftError, words: list[str]) -> int:
     return problem.exit_code if not isinstance(problem, UsageError) else EXIT_USAGE
 
 
-def _say(lang: str, text: str, **params: Any) -> str:
-    return tr(text, lang, **params)
-
-
 def _listed(problem: SealiftError, lang: str) -> list[str]:
     """All findings behind a refusal, where there is more than the one that it names."""
     found = problem.params.get("findings") or []
     if len(found) < 2:
         return []
-    from console.bundles.inspection import said
-
-    lines = [f"  {f['code']}  {shown(f['path'])}  {shown(said(f, partial(_say, lang)))}" for f in found[:MAX_LISTED]]
+    lines = [f"  {f['code']}  {shown(f['path'])}  {shown(tr(f['message'], lang))}" for f in found[:MAX_LISTED]]
     more = len(found) - MAX_LISTED
     return [*lines, "  " + tr(N_("… and {more} more; --json lists all."), lang, more=more)] if more > 0 else lines
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from console.cli.inventory import change_lines
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code
-from console.i18n import N_
-from console.servers.importing import Imported, parse_csv, parse_ssh_config, read_text
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code, shown
+from console.i18n import N_, into
+from console.servers.importing import Imported, parse_csv, read_text
 from console.servers.keys import HostKey, parse_known_hosts
 from console.servers.plain import plain
 from console.servers.record import AUTHS, SUDOS, ServerRecord
+from console.servers.sshconfig import parse_ssh_config
 
 BAD_ADDRESS = code("server.bad-address", UsageError, N_("{address} is not an address."),
                    N_("Give it as HOST, USER@HOST or USER@HOST:PORT."))
@@ -146,7 +147,7 @@ def _import(args: argparse.Namespace, app: Any) -> int:
         return _import_pins(text, app)
     found = parse_csv(text) if kind == "csv" else parse_ssh_config(text, folder=args.file.absolute().parent)
     added, refused = app.engine().servers.add_all(found.records)
-    problems = [{"line": p.line, "message": p.text} for p in found.problems]
+    problems = [{"line": p.line, "message": shown(into(p.text, app.lang))} for p in found.problems]
     problems += [{"line": 0, "name": name, **problem.as_dict(app.lang)} for name, problem in refused]
     app.out({"added": [r.name for r in added], "problems": problems},
             lambda: _imported_text(app, added, found, refused))
@@ -155,7 +156,9 @@ def _import(args: argparse.Namespace, app: Any) -> int:
 
 def _imported_text(app: Any, added: list, found: Imported, refused: list) -> str:
     lines = [app.t(N_("{count} servers added."), count=len(added))]
-    lines += [app.t(N_("Line {line}: {problem}"), line=p.line, problem=p.text) for p in found.problems]
+    for p in found.problems:
+        problem = shown(into(p.text, app.lang))
+        lines.append(app.t(N_("Line {line}: {problem}"), line=p.line, problem=problem) if p.line else problem)
     lines += [f"{name}: {problem.message(app.lang)}" for name, problem in refused]
     return "\n".join(lines)
 
@@ -168,12 +171,14 @@ def _format_of(file: Path) -> str:
 def _import_pins(text: str, app: Any) -> int:
     known = parse_known_hosts(text)
     book = app.engine().servers
-    pinned, authorities = book.trust_known_hosts(known), book.trust_authorities(known)
-    problems = [{"line": line, "message": reason} for line, reason in known.skipped]
-    app.out({"trusted": pinned, "authorities": authorities, "problems": problems}, lambda: "\n".join(
+    dropped, pinned, authorities = book.distrust_revoked(known), book.trust_known_hosts(known), book.trust_authorities(known)
+    problems = [{"line": line, "message": shown(into(reason, app.lang))} for line, reason in known.skipped]
+    app.out({"trusted": pinned, "authorities": authorities, "revoked": dropped, "problems": problems}, lambda: "\n".join(
         [app.t(N_("Host keys of {count} servers trusted."), count=len(pinned)),
+         *(app.t(N_("The key of {server} is revoked, and no longer trusted: {fingerprint}"), server=name or "@cert-authority",
+                 fingerprint=", ".join(marks)) for name, marks in dropped.items()),
          *(app.t(N_("Host certificates are believed of the authority {fingerprint}."), fingerprint=mark) for mark in authorities),
-         *(app.t(N_("Line {line}: {problem}"), line=line, problem=reason) for line, reason in known.skipped)]))
+         *(app.t(N_("Line {line}: {problem}"), line=line, problem=shown(into(reason, app.lang))) for line, reason in known.skipped)]))
     return EXIT_DONE
 
 

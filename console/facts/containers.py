@@ -1,10 +1,11 @@
-"""Container engines, their runtimes, and CDI specifications."""
+"""Container engines, their runtimes and images, and CDI specifications."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from console.facts import frameworks
 from console.facts.fact import Fact
 from console.facts.grammar import Page, clean, shown, strict_json
 
@@ -19,6 +20,14 @@ _DOCKER_SCRIPT = r"""for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIM
 [ -e "$s" ] && found=1; done
 if [ -z "$found$DOCKER_HOST" ]; then echo "there is no socket of a Docker daemon" >&2; exit 1; fi
 exec docker info --format '{{json .}}'"""
+
+# Podman makes folders and leaves a process behind when it is asked for its images; its own list is a file.
+_IMAGES_SCRIPT = r"""for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIME_DIR/docker.sock"; do [ -e "$s" ] && found=1; done
+if [ -n "$found$DOCKER_HOST" ] && command -v docker >/dev/null 2>&1; then
+docker images --format 'docker|{{.Repository}}:{{.Tag}}' 2>/dev/null; docker ps --format 'running|{{.Image}}|{{.Names}}' 2>/dev/null; fi
+for f in /var/lib/containers/storage/overlay-images/images.json "$HOME/.local/share/containers/storage/overlay-images/images.json"; do
+[ -r "$f" ] && grep -o '"names":\[[^]]*\]' "$f" | tr ',[]' '\n\n\n' | sed -n 's/^"\([^"]*\)"$/podman|\1/p'; done
+exit 0"""
 
 _CDI_SCRIPT = r"""for f in /etc/cdi/* /var/run/cdi/*; do [ -f "$f" ] || continue
 printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; exit 0"""
@@ -48,12 +57,31 @@ def _docker(text: str) -> dict[str, Any]:
             "storage_driver": value.get("Driver")}
 
 
+def _images(text: str) -> list[dict[str, Any]]:
+    """Images by name with the ``engine`` that has them, and under ``containers`` the names of those that run from one."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in clean(text).splitlines():
+        kind, mark, rest = line[:1000].partition("|")
+        name, _, container = rest.partition("|")
+        if mark and name and kind in ("docker", "podman", "running"):
+            entry = found.setdefault(name, {"name": name, "engine": "docker" if kind == "running" else kind, "containers": []})
+            entry["containers"] += [container] if kind == "running" else []
+    return [entry for name, entry in found.items() if name != "<none>:<none>"]
+
+
+def _framework_images(text: str) -> list[dict[str, Any]]:
+    return frameworks.images(_images(text))
+
+
 def _cdi(text: str) -> list[dict[str, Any]]:
     return [{"file": file, "kind": kind.strip('"') or None}
             for file, mark, kind in (line.partition("|") for line in clean(text).splitlines()) if mark]
 
 
+_ASKED = Fact("containers.images", ("sh", "-c", _IMAGES_SCRIPT), 20, _images, tool="docker images")
 FACTS = [
+    _ASKED,
+    Fact("frameworks.images", _ASKED.argv, _ASKED.timeout_s, _framework_images, of=_ASKED.id, tool=_ASKED.tool),
     Fact("containers.engines", ("sh", "-c", _ENGINES_SCRIPT), 20, _engines),
     Fact("containers.docker", ("sh", "-c", _DOCKER_SCRIPT), 20, _docker, needs="docker"),
     Fact("containers.cdi", ("sh", "-c", _CDI_SCRIPT), 5, _cdi, quick=True),

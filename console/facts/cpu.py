@@ -98,7 +98,12 @@ END { for (i = 1; i <= count; i++) { node = names[i]
 print node "|" said[node, "cpulist"] "|" said[node, "kib"] "|" said[node, "distance"] } }""",
     *(f"/sys/devices/system/node/node[0-9]*/{name}" for name in ("cpulist", "meminfo", "distance")))
 
+_SCRIPT = r"""if command -v lscpu >/dev/null 2>&1; then exec lscpu; fi
+printf 'Architecture: %s\nCPU(s): %s\n' "$(uname -m)" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc)"
+sed -n 's/^model name[[:space:]]*: /Model name: /p' /proc/cpuinfo 2>/dev/null | head -n 1
+exit 0"""
+
 FACTS = [
-    Fact("cpu.info", ("lscpu",), 10, _info, quick=True, lasting=True),
+    Fact("cpu.info", ("sh", "-c", _SCRIPT), 10, _info, tool="lscpu", quick=True, lasting=True),
     Fact("cpu.numa", ("sh", "-c", _NUMA_SCRIPT), 5, _numa, needs="awk", quick=True, lasting=True),
 ]

@@ -1,4 +1,4 @@
-"""File systems with their free space and inodes, mounts, block devices and software RAID."""
+"""File systems with their free space and inodes, the one that models would go to, mounts, block devices and software RAID."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from console.facts.fact import Fact, file_fact
-from console.facts.grammar import Page, clean, strict_json, whole
+from console.facts.grammar import Page, clean, pairs, strict_json, whole
 
 _ROW = re.compile(r"(.+?)\s+(\d+|-)\s+(\d+|-)\s+(-?\d+|-)\s+(\d+%|-)\s+(/.*)")
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -70,7 +70,31 @@ def _raid(text: str) -> list[dict[str, Any]]:
     return arrays
 
 
+# The folder need not be there yet; then it is about the one in which it would be made. Links are followed.
+_STORE_SCRIPT = r"""s=${SEALIFT_STORE:-"~/sealift"}; case $s in "~/"*) s=$HOME/${s#"~/"};; esac
+d=$s; while [ -n "$d" ] && [ ! -d "$d" ]; do d=${d%/*}; done; d=${d:-/}
+[ "$d" = "$s" ] && there=yes || there=no
+[ -w "$d" ] && writable=yes || writable=no
+d=$(cd "$d" 2>/dev/null && pwd -P || printf %s "$d")
+printf 'store=%s\nfolder=%s\nthere=%s\nwritable=%s\n\n' "$s" "$d" "$there" "$writable"
+df -kP "$d" || exit 1
+echo; df -iP "$d" 2>/dev/null; exit 0"""
+
+
+def _store(text: str) -> dict[str, Any]:
+    """Where models go: ``store``, ``there``, the ``folder`` that is there now, whether it is ``writable``, and its file system."""
+    head, _, tables = clean(text).partition("\n\n")
+    said, (space, _, inodes) = dict(pairs(head.splitlines(), "=")), tables.partition("\n\n")
+    rows, counts = _free(space), _inodes(inodes)
+    if len(rows) != 1 or not said.get("store"):
+        Page(clean(text), "df -kP").empty()
+    count = counts[0] if len(counts) == 1 else {}
+    return {"store": said["store"], "there": said.get("there") == "yes", "folder": said.get("folder"),
+            "writable": said.get("writable") == "yes", **rows[0], "inodes": count.get("inodes"), "inodes_free": count.get("inodes_free")}
+
+
 FACTS = [
+    Fact("disk.store", ("sh", "-c", _STORE_SCRIPT), 15, _store, tool="df"),
     Fact("disk.free", ("df", "-kP"), 15, _free),
     Fact("disk.inodes", ("df", "-iP"), 15, _inodes),
     file_fact("disk.mounts", "/proc/mounts", _mounts),

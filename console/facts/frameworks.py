@@ -1,4 +1,4 @@
-"""Serving frameworks and toolkits found in the system's Python, and as container images."""
+"""Serving frameworks and toolkits found in the Pythons of the server, as programs, and as container images."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ for folder in sys.path:
         name = words[0].lower().replace("_", "-").replace(".", "-")
         if name in names and name not in seen:
             seen.add(name)
-            print("python|%s|%s" % (name, words[1] if len(words) > 1 else ""))
+            print("python|%s|%s|%s" % (name, words[1] if len(words) > 1 else "", sys.argv[1]))
 """.replace("@NAMES@", " ".join(NAMES))
-"""The part of a program for Python that prints what is installed for it, ``sys`` being imported."""
+"""The part of a program for Python that prints what is installed for it, ``sys`` being imported, and the interpreter's path the
+first argument."""
 
 SHELL = r"""for t in ollama llama-server vllm sglang mindieservice_daemon trtllm-serve; do
 command -v "$t" >/dev/null 2>&1 && printf 'program|%s|\n' "$t"; done
@@ -41,15 +42,25 @@ for f in /usr/local/Ascend/mindie/latest/version.info /usr/local/cuda/version.js
 
 
 def _found(text: str) -> list[dict[str, Any]]:
-    """``kind`` (python, program, file), ``name``, ``version`` where told."""
+    """``kind`` (python, program, file), ``name``, ``version`` where told, and ``where`` for a package the interpreter it is for."""
     found = []
     for line in clean(text).splitlines():
         kind, mark, rest = line.partition("|")
         name, _, said = rest.partition("|")
         if mark and kind in ("python", "program", "file"):
             version = re.search(r"\d+(?:\.\w+)+[\w.+-]*", said[:400])
-            found.append({"kind": kind, "name": name, "version": version[0] if version else None})
+            where = said.partition("|")[2] if kind == "python" else ""
+            found.append({"kind": kind, "name": name, "version": version[0] if version else None, "where": where or None})
     return found
+
+
+_IMAGE = re.compile(r"vllm|sglang|mindie|tensorrt|trt-?llm|tritonserver|lmdeploy|text-generation-inference|ollama|llama[.-]?cpp|ktransformers"
+                    r"|onnxruntime|lightllm|xinference", re.IGNORECASE)
+
+
+def images(names: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the container images whose name is that of a serving framework."""
+    return [image for image in names if _IMAGE.search(image["name"][:300])]
 
 
 def fact_of(asked: Fact) -> Fact:

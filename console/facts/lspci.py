@@ -72,4 +72,16 @@ def _accelerators(text: str) -> list[dict[str, Any]]:
     return [device | {"vendor": VENDORS.get(device["vendor_id"])} for device in found["devices"]]
 
 
-FACTS = [Fact("lspci.accelerators", ("lspci", "-Dnn"), 15, _accelerators)]
+_STORAGE = {"0104": "raid", "0106": "sata", "0107": "sas", "0108": "nvme"}
+_STORAGE_LINE = re.compile(rf"({_BUS}) [^\[:]{{1,80}}? \[(0104|0106|0107|0108)\]: (.{{1,500}})")
+
+
+def _controllers(text: str) -> list[dict[str, Any]]:
+    """The controllers of disks, RAID controllers among them: ``bus_id``, ``kind`` (raid, sata, sas, nvme), ``name``."""
+    matches = (_STORAGE_LINE.match(line) for line in clean(text).splitlines())
+    return [{"bus_id": m[1], "kind": _STORAGE[m[2]], "name": re.sub(r"(?: \((?:rev [0-9a-f]{1,4}|prog-if [^)]{1,60})\))+$", "", _IDS.sub("", m[3])).strip()}
+            for m in matches if m]
+
+
+_ASKED = Fact("lspci.accelerators", ("lspci", "-Dnn"), 15, _accelerators)
+FACTS = [_ASKED, Fact("disk.controllers", _ASKED.argv, _ASKED.timeout_s, _controllers, of=_ASKED.id)]

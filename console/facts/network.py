@@ -17,11 +17,14 @@ said[link, "duplex"] "|" said[link, "mtu"] "|" said[link, "address"] "|" said[li
     *(f"/sys/class/net/*/{name}" for name in ("operstate", "speed", "duplex", "mtu", "address", "device/uevent")))
 
 _RDMA_SCRIPT = over_files(
-    r"""{ n = split(path, part, "/"); port = part[5] "|" part[7]; said[port, part[n]] = value
-if (!(port in seen)) { seen[port]; names[++count] = port } }
+    r"""{ n = split(path, part, "/"); device = part[5]
+if (n == 6) { own[device, part[n]] = value; next }
+port = device "|" part[7]; said[port, part[n]] = value
+if (!(port in seen)) { seen[port] = device; names[++count] = port } }
 END { for (i = 1; i <= count; i++) { port = names[i]; print port "|" said[port, "state"] "|" said[port, "phys_state"] "|" \
-said[port, "rate"] "|" said[port, "link_layer"] } }""",
-    *(f"/sys/class/infiniband/*/ports/*/{name}" for name in ("state", "phys_state", "rate", "link_layer")))
+said[port, "rate"] "|" said[port, "link_layer"] "|" own[seen[port], "fw_ver"] "|" own[seen[port], "hca_type"] } }""",
+    *(f"/sys/class/infiniband/*/ports/*/{name}" for name in ("state", "phys_state", "rate", "link_layer")),
+    *(f"/sys/class/infiniband/*/{name}" for name in ("fw_ver", "hca_type")))
 
 
 def _links(text: str) -> list[dict[str, Any]]:
@@ -48,14 +51,16 @@ def _addresses(text: str) -> list[dict[str, Any]]:
 
 
 def _rdma(text: str) -> list[dict[str, Any]]:
+    """Ports with their state, rate and ``link_layer`` (Ethernet: RoCE), and the firmware and type of their adapter."""
     found = []
     for line in clean(text).splitlines():
         cells = line.split("|")
-        if len(cells) == 6:
+        if len(cells) in (6, 8):
             rate = re.match(r"\s*([\d.]{1,10}) Gb/sec", cells[4])
             state, physical = (cell.partition(": ")[2] or cell or None for cell in cells[2:4])
             found.append({"device": cells[0], "port": whole(cells[1]), "state": state, "physical_state": physical,
-                          "rate_gbit_per_s": float(rate[1]) if rate else None, "link_layer": cells[5] or None})
+                          "rate_gbit_per_s": float(rate[1]) if rate else None, "link_layer": cells[5] or None,
+                          "firmware_version": cells[6] or None if cells[6:] else None, "type": cells[7] or None if cells[7:] else None})
     return found
 
 

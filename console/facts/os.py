@@ -1,13 +1,15 @@
-"""The operating system: its release file, kernel, architecture, virtualisation."""
+"""The operating system: its release file, kernel, architecture, virtualisation; and the machine itself with its firmware."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from console.facts.fact import Fact, file_fact
-from console.facts.grammar import Page, clean
+from console.facts.fact import Fact, file_fact, over_files
+from console.facts.grammar import Page, clean, pairs, shown
 
+# What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
+_SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1,40}\))?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=(.*)")
 
 
@@ -35,7 +37,7 @@ def release_fields(page: Page) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith("#") or _SENTENCE.fullmatch(text):
             continue
         match = _ASSIGNMENT.fullmatch(text)
         if not match or not _is_closed(match[2].strip()):
@@ -71,11 +73,36 @@ def _one_line(text: str) -> str | None:
     return line.splitlines()[0][:200] if line else None
 
 
+# Where the tool is missing, what is certain is said, and nothing where nothing is.
+_VIRTUALIZATION_SCRIPT = r"""if command -v systemd-detect-virt >/dev/null 2>&1; then systemd-detect-virt; exit 0; fi
+if [ -e /.dockerenv ]; then echo docker
+elif [ -e /run/.containerenv ]; then echo podman
+elif [ -r /sys/hypervisor/type ]; then cat /sys/hypervisor/type
+elif grep -q '^flags.* hypervisor' /proc/cpuinfo 2>/dev/null; then echo vm-other; fi
+exit 0"""
+
+_MACHINE = {"sys_vendor": "maker", "product_name": "product", "board_name": "board", "bios_vendor": "firmware_maker",
+            "bios_version": "firmware_version", "bios_date": "firmware_date", "model": "product"}
+_MACHINE_SCRIPT = over_files('{ n = split(path, part, "/"); print part[n] "=" value }', *(
+    f"/sys/class/dmi/id/{name}" for name in _MACHINE if name != "model"), "/proc/device-tree/model")
+
+
+def _machine(text: str) -> dict[str, str]:
+    """``maker``, ``product``, ``board``, and ``firmware_…`` (BIOS or UEFI), as the machine's own table (SMBIOS) says, or on
+    some Arm machines only the product."""
+    found: dict[str, str] = {}
+    for key, value in pairs(clean(text).splitlines(), "="):
+        if key in _MACHINE and shown(value) is not None:
+            found.setdefault(_MACHINE[key], value)
+    return found
+
+
 FACTS = [
     file_fact("os.release", "/etc/os-release", _release),
     file_fact(BOOT, "/proc/sys/kernel/random/boot_id", _one_line),
     Fact("os.kernel", ("uname", "-r"), 5, _one_line, quick=True, lasting=True),
     Fact("os.arch", ("uname", "-m"), 5, _one_line, quick=True, lasting=True),
     Fact("os.hostname", ("uname", "-n"), 5, _one_line, quick=True),
-    Fact("os.virtualization", ("systemd-detect-virt",), 5, _one_line, quick=True, lasting=True),
+    Fact("os.virtualization", ("sh", "-c", _VIRTUALIZATION_SCRIPT), 5, _one_line, tool="systemd-detect-virt", quick=True, lasting=True),
+    Fact("os.machine", ("sh", "-c", _MACHINE_SCRIPT), 5, _machine, tool="/sys/class/dmi/id", needs="awk", quick=True, lasting=True),
 ]

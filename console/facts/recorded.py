@@ -8,7 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from console.accelerators import amd_smi, ascend_pages, ascend_table, nvidia_monitor, nvidia_query, nvidia_table, rocm_smi, topology
+from console.accelerators import (
+    amd_smi,
+    amd_table,
+    ascend_pages,
+    ascend_table,
+    nvidia_monitor,
+    nvidia_query,
+    nvidia_table,
+    rocm_smi,
+    rocminfo,
+    topology,
+)
 from console.accelerators.toolerrors import tool_error
 from console.facts import collectenv, cpu, dmesg, lspci, memory, os, surroundings
 from console.facts.fact import UNKNOWN_TOOL
@@ -187,20 +198,24 @@ def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
     as_json, as_csv = call.has("--json"), call.has("--csv")
     if verb == "process":
         return amd_smi.parse_processes(page, as_json, as_csv)
+    if verb == "version" and (as_json or as_csv):
+        return amd_smi.parse_version_fields(page, as_json)
     if as_csv:
         return amd_smi.parse_csv(page)
+    if as_json and verb in ("monitor", "topology"):
+        return (amd_smi.parse_monitor_json if verb == "monitor" else amd_smi.parse_topology_json)(page)
     readers: dict[str, Callable[[], dict[str, Any]]] = {
         "list": lambda: amd_smi.parse_list(page, as_json), "static": lambda: amd_smi.parse_static(page, as_json),
         "metric": lambda: amd_smi.parse_metric(page, as_json), "monitor": lambda: amd_smi.parse_monitor(page),
         "version": lambda: amd_smi.parse_version(page), "topology": lambda: amd_smi.parse_topology(page),
-        "": lambda: amd_smi.parse_table(page)}
+        "": lambda: amd_table.parse_table(page)}
     if verb not in readers:
         raise UNKNOWN_TOOL(tool=call.line[:200])
     return readers[verb]()
 
 
 def _rocminfo(page: Page, _call: Call) -> dict[str, Any]:
-    found = amd_smi.parse_rocminfo(page)
+    found = rocminfo.parse_rocminfo(page)
     return ({"vendor": "hygon"} if re.search(r"Device Type:\s+DCU", page.text) else {}) | found
 
 
@@ -214,7 +229,7 @@ def _dmesg(page: Page, _call: Call) -> dict[str, Any]:
 
 
 def _python(page: Page, call: Call) -> dict[str, Any]:
-    if "collect_env" not in call.line:
+    if not re.search("collect[_-]env", call.line):
         raise UNKNOWN_TOOL(tool=call.line[:200])
     found, vendor = collectenv.parse_collect_env(page)
     return {"vendor": vendor} | found
@@ -235,7 +250,20 @@ def _cat(page: Page, call: Call) -> dict[str, Any]:
         return {"vendor": "ascend"} | ascend_pages.parse_info_file(page, path)
     if path.endswith("driver/nvidia/version"):
         return {"vendor": "nvidia"} | nvidia_query.parse_module_version(page)
+    if _KERNEL_LOG.fullmatch(name):
+        return _dmesg(page, call) | {"vendor": "nvidia"}
     raise UNKNOWN_TOOL(tool=call.line[:200])
+
+
+def _grep(page: Page, call: Call) -> dict[str, Any]:
+    """A search in the kernel log for the driver's messages."""
+    if not re.search(r"xid|nvrm", call.line, re.IGNORECASE) or not any(
+            _KERNEL_LOG.fullmatch(word.rsplit("/", 1)[-1]) for word in call.words):
+        raise UNKNOWN_TOOL(tool=call.line[:200])
+    return _dmesg(page, call)
+
+
+_KERNEL_LOG = re.compile(r"(?:syslog|messages|kern\.log|dmesg)(?:[.\-][\w.\-]{1,20})?")
 
 
 _READERS: dict[str, tuple[str, Callable[[Page, Call], dict[str, Any]], bool]] = {
@@ -244,6 +272,7 @@ _READERS: dict[str, tuple[str, Callable[[Page, Call], dict[str, Any]], bool]] = 
     "rocm_smi.py": ("amd", _rocm_smi, True), "hy-smi": ("hygon", _hy_smi, True),
     "amd-smi": ("amd", _amd_smi, True), "rocminfo": ("amd", _rocminfo, True),
     "lspci": ("host", _lspci, False), "dmesg": ("nvidia", _dmesg, False), "journalctl": ("nvidia", _dmesg, False),
-    "python": ("host", _python, False), "python3": ("host", _python, False), "collect_env.py": ("host", _python, False),
+    "grep": ("nvidia", _grep, False), "egrep": ("nvidia", _grep, False), "zgrep": ("nvidia", _grep, False),
+    "vllm": ("host", _python, False), "python": ("host", _python, False), "python3": ("host", _python, False), "collect_env.py": ("host", _python, False),
     "lscpu": ("host", _lscpu, False), "cat": ("host", _cat, False),
 }

@@ -1,15 +1,17 @@
-"""Routes: where packets leave the server, and whether there is a way out at all."""
+"""Routes: where packets leave the server, and whether there is a way out at all; IPv4, IPv6, and the tables that rules choose."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 import struct
 from typing import Any
 
-from console.facts.fact import file_fact
+from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean
 
-_UP = 0x1
+_UP, _REJECT = 0x1, 0x200
 
 
 def _address(text: str) -> str:
@@ -34,4 +36,51 @@ def _routes(text: str) -> list[dict[str, Any]]:
     return found
 
 
-FACTS = [file_fact("network.routes", "/proc/net/route", _routes)]
+def _routes6(text: str) -> list[dict[str, Any]]:
+    """``/proc/net/ipv6_route``: numbers in hexadecimal. Routes that refuse, and those of the loopback, are none."""
+    page, found = Page(clean(text), "/proc/net/ipv6_route"), []
+    for index, line in page.numbered():
+        cells = line.split()
+        if not cells:
+            continue
+        try:
+            destination, gateway = (str(ipaddress.IPv6Address(bytes.fromhex(cells[n]))) for n in (0, 4))
+            prefix, metric, flags, interface = int(cells[1], 16), int(cells[5], 16), int(cells[8], 16), cells[9]
+        except (ValueError, IndexError):
+            page.fail(index, "this is not a route")
+        if flags & _UP and not flags & _REJECT and interface != "lo":
+            found.append({"interface": interface, "destination": destination, "gateway": gateway, "prefix": prefix, "metric": metric,
+                          "default": prefix == 0})
+    return found
+
+
+_MAIN_TABLES = ("main", "local", "default", "254", "255", "253")
+
+
+def _tables(text: str) -> list[dict[str, Any]]:
+    """Rows of ``ip -4 route show table all`` in tables of the site's own making, to which rules may send packets."""
+    page, found = Page(clean(text), "ip route"), []
+    for index, line in page.numbered():
+        words = line.split()
+        if not words or words[0] in ("unreachable", "blackhole", "prohibit", "throw", "local", "broadcast", "multicast", "anycast"):
+            continue
+        target = words[0] if words[0] != "unicast" else words[1] if len(words) > 1 else ""
+        said = dict(zip(words[1:], words[2:], strict=False))
+        if target != "default" and not re.fullmatch(r"[0-9.]{7,15}(?:/\d{1,2})?", target) and not line[:1].isspace():
+            page.fail(index, "this is not a route")
+        if said.get("table", "main") not in _MAIN_TABLES and not line[:1].isspace():
+            destination, _, prefix = target.partition("/")
+            found.append({"table": said["table"], "interface": said.get("dev"), "destination": "0.0.0.0" if target == "default" else destination,
+                          "gateway": said.get("via"), "prefix": 0 if target == "default" else int(prefix or 32), "default": target == "default"})
+    return found
+
+
+# Without IPv6 there is no such file, and no way out by it.
+_ROUTES6_SCRIPT = "[ -e /proc/net/ipv6_route ] || exit 0; cat /proc/net/ipv6_route"
+_TABLES_SCRIPT = "command -v ip >/dev/null 2>&1 || exit 0; ip -4 route show table all"
+
+FACTS = [
+    file_fact("network.routes", "/proc/net/route", _routes),
+    Fact("network.routes6", ("sh", "-c", _ROUTES6_SCRIPT), 5, _routes6, tool="/proc/net/ipv6_route", quick=True),
+    Fact("network.routes-tables", ("sh", "-c", _TABLES_SCRIPT), 5, _tables, tool="ip route", quick=True),
+]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from console.errors import InputError, SealiftError, VerdictError, code
 from console.events import Changed
 from console.i18n import N_
+from console.servers.bastions import Bastions
 from console.servers.credentials import KINDS, Credentials
 from console.servers.keyring import Keyring, system_keyring
 from console.servers.keys import HostKey, KnownHosts, checked_fingerprint, parse_authorities
@@ -36,6 +37,10 @@ MISMATCH = code("server.fingerprint-mismatch", VerdictError,
 
 
 AUTHORITIES = "servers.host-authorities"
+MOST_SECRETS = 16
+"""Secrets that are asked for on the way to one server."""
+
+_Result = TypeVar("_Result")
 
 
 @lru_cache(maxsize=4)
@@ -173,7 +178,7 @@ class ServerBook:
     def offered_key(self, name: str) -> HostKey:
         """The host key that the server shows now, fetched without logging in to it."""
         record = self.get(name)
-        return HostKey(ssh.offered_key(self._target(record), jumps=self._jumps(record)))
+        return HostKey(self._asking(record, lambda: ssh.offered_key(self._target(record), jumps=self._jumps(record))))
 
     def trust(self, name: str, fingerprint: str, *, own: bool = False) -> HostKey:
         """Pin the key that the server shows, if it has exactly this fingerprint.
@@ -232,6 +237,29 @@ class ServerBook:
             self._changed()
         return marks
 
+    def distrust_revoked(self, known: KnownHosts) -> dict[str, list[str]]:
+        """Unpin the keys that a known_hosts file marks as revoked, and trust authorities no more that it does; gives the
+        fingerprints by server, those of authorities under an empty name. Such a server is spoken to no more until a key of
+        it is compared anew."""
+        self._permit()
+        dropped: dict[str, list[str]] = {}
+        for record in self.list():
+            bad = [key for key in record.host_keys if not HostKey(key).authority and key in known.revoked]
+            if bad:
+                dropped[record.name] = marks = [HostKey(key).fingerprint for key in bad]
+                with self._engine.act("node.hostkey", _obj(record.name), {"fingerprints": [], "previous": marks, "source": "revoked"}):
+                    table.pin_keys(self._store, record.name, [key for key in record.host_keys if key not in bad], "revoked")
+        lines = [line for line in self._engine.settings.get(AUTHORITIES).splitlines() if line.strip()]
+        left = [line for line in lines if line.split(" ", 1)[-1] not in known.revoked]
+        if left != lines:
+            dropped[""] = marks = [HostKey(line.split(" ", 1)[1]).fingerprint for line in lines if line not in left]
+            detail = {"fingerprints": [], "previous": marks, "source": "revoked"}
+            with self._engine.act("node.hostkey", {"kind": "site", "id": "host-authorities", "digest": None}, detail):
+                self._engine.settings.set(AUTHORITIES, "\n".join(left))
+        if dropped:
+            self._changed()
+        return dropped
+
     def route(self, name: str) -> Route:
         """What reaches a server: target, secrets, and the bastions on the way. For callers that open several connections,
         in processes of their own too.
@@ -242,26 +270,36 @@ class ServerBook:
         record = self.get(name)
         return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
 
-    def connect(self, name: str, *, purpose: Literal["control", "data"] = "control",
-                timeout_s: float = 15) -> ssh.SshTransport:
-        """A connection to the server, through its jump hosts. The caller closes it.
+    def connect(self, name: str, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15,
+                bastions: Bastions | None = None) -> ssh.SshTransport:
+        """A connection to the server, through its jump hosts: through ``bastions``, which stay open, where they are given.
+        The caller closes it.
 
         Raises:
             WorldError, InputError: with an ``ssh.…`` code.
         """
         record = self.get(name)
-        try:
-            return self._connect(record, purpose, timeout_s)
-        except SealiftError as problem:
-            self._drop_refused(problem, record)
-            if not self._ask_for(problem, record):
-                raise
-        return self._connect(record, purpose, timeout_s)
+        return self._asking(record, lambda: self._connect(record, purpose, timeout_s, bastions))
 
-    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float) -> ssh.SshTransport:
-        link = Route(self._target(record), self._login(record), tuple(self._jumps(record))).connect(purpose=purpose, timeout_s=timeout_s)
-        self.credentials.worked(record.name)
+    def _asking(self, record: ServerRecord, call: Callable[[], _Result]) -> _Result:
+        """``call``, and again whenever the front end gave a secret that was missing: of the server, or of a bastion."""
+        for _secret in range(MOST_SECRETS):
+            try:
+                return call()
+            except SealiftError as problem:
+                self._drop_refused(problem, record)
+                if not self._ask_for(problem, record):
+                    raise
+        return call()
+
+    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float, bastions: Bastions | None) -> ssh.SshTransport:
+        target, login, jumps = self._target(record), self._login(record), self._jumps(record)
+        via = bastions.through(jumps, timeout_s) if bastions is not None else None
+        link = ssh.connect(target, login, jumps=jumps, via=via, purpose=purpose, timeout_s=timeout_s)
+        for name in (record.name, *(hop.name for hop, _login in jumps)):
+            self.credentials.worked(name)
         link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)
+        link.sudo_wrong = lambda: self.credentials.failed(record.name, "sudo_password")
         return link
 
     def _ask_for(self, problem: SealiftError, record: ServerRecord) -> bool:
@@ -271,9 +309,9 @@ class ServerBook:
         return kind is not None and self.credentials.needed(kind, server) is not None
 
     def _drop_refused(self, problem: SealiftError, record: ServerRecord) -> None:
-        """A secret of the keyring that is refused is out of date."""
+        """A secret that is refused is wrong or out of date: without this it would be tried for ever, and never asked for."""
         kind = {ssh.AUTH_FAILED.code: "password", ssh.IDENTITY_PASSPHRASE.code: "passphrase"}.get(problem.code)
-        if kind is not None and self._keyring() is not None:
+        if kind is not None:
             self.credentials.failed(str(problem.params.get("server", record.name)), kind)
 
     def _login(self, record: ServerRecord) -> ssh.Login:

@@ -28,7 +28,8 @@ class Credentials:
     def __init__(self, keyring: Callable[[], Keyring | None] = lambda: None) -> None:
         self._keyring, self._asked = keyring, set[tuple[str, Kind]]()
         self._secrets: dict[tuple[str, Kind], Secret] = {}
-        self._lock = threading.Lock()
+        self._refused: dict[tuple[str, Kind], Secret] = {}
+        self._lock, self._one_question, self._declined = threading.Lock(), threading.Lock(), dict.fromkeys(KINDS, 0)
         self.ask: Callable[[str, Kind], Secret | None] | None = None
 
     def set(self, kind: Kind, secret: Secret | None, server: str = EVERY) -> None:
@@ -43,6 +44,8 @@ class Credentials:
         """The secret for a server, without asking anybody."""
         with self._lock:
             known = self._secrets.get((server, kind)) or self._secrets.get((EVERY, kind))
+            if known is not None and known is self._refused.get((server, kind)):
+                known = None
         if known is None and (keyring := self._keyring()) is not None:
             known = keyring.get(server, kind)
             if known is not None:
@@ -50,14 +53,21 @@ class Credentials:
         return known
 
     def needed(self, kind: Kind, server: str) -> Secret | None:
-        """The secret for a server; the front end is asked when there is none."""
-        known = self.get(kind, server)
-        if known is None and self.ask is not None:
-            known = self.ask(server, kind)
-            if known is not None:
-                self.set(kind, known, server)
-                with self._lock:
-                    self._asked.add((server, kind))
+        """The secret for a server; the front end is asked when there is none, one question at a time. Whoever waited while
+        a question of the same kind was declined is not asked another."""
+        declined, ask, known = self._declined[kind], self.ask, self.get(kind, server)
+        if known is not None or ask is None:
+            return known
+        with self._one_question:
+            known = self.get(kind, server)
+            if known is None and declined == self._declined[kind]:
+                known = ask(server, kind)
+                if known is None:
+                    self._declined[kind] += 1
+                else:
+                    self.set(kind, known, server)
+                    with self._lock:
+                        self._asked.add((server, kind))
         return known
 
     def worked(self, server: str) -> None:
@@ -71,10 +81,13 @@ class Credentials:
                 keyring.keep(name, kind, secret)
 
     def failed(self, server: str, kind: Kind) -> None:
-        """A secret was refused: it is asked for again next time, and not kept."""
+        """A secret was refused: it is asked for again next time, and not kept. One that is set for every server stays for
+        the others."""
         with self._lock:
             known = self._secrets.pop((server, kind), None)
             self._asked.discard((server, kind))
+            if known is None and (EVERY, kind) in self._secrets:
+                self._refused[server, kind] = self._secrets[EVERY, kind]
         if known is not None and (keyring := self._keyring()) is not None:
             keyring.forget(server, kind)
 
@@ -86,4 +99,5 @@ class Credentials:
         """Drop everything, as on lock or log-out."""
         with self._lock:
             self._secrets.clear()
+            self._refused.clear()
             self._asked.clear()

@@ -21,13 +21,13 @@ _DEVICE_TEXTS = {
     "memory_total_bytes": N_("{subject}: the memory changed from {before} to {after} bytes."),
 }
 _FACTS = ("os.release", "os.kernel", "os.arch", "python.versions", "containers.engines", "frameworks.found",
-          "init.system", "cpu.info", "sudo.rights")
+          "init.system", "cpu.info", "sudo.rights", "os.machine", "network.routes", "network.routes6", "disk.controllers")
 """Facts whose value is worth a word when it changes; the others change by themselves."""
 
 _LISTED: dict[str, tuple[str, tuple[str, ...], Callable[[dict], Any]]] = {
     # What has no driver is made and unmade by containers all day; what is no disk is a partition or a mounted file.
     "network.links": ("name", ("speed_mbit_per_s", "state"), lambda link: link.get("driver")),
-    "network.rdma": ("device", ("state", "rate_gbit_per_s"), lambda port: True),
+    "network.rdma": ("device", ("state", "rate_gbit_per_s", "firmware_version"), lambda port: True),
     "disk.blocks": ("name", ("size_bytes",), lambda block: block.get("type") == "disk"),
     "disk.raid": ("name", ("state", "active"), lambda array: True)}
 """Facts that are lists of things: by what a thing is known, which of its values are worth a word, and which things are."""
@@ -73,6 +73,7 @@ def differences(old: InventoryRecord, new: InventoryRecord) -> list[Difference]:
 
 def _devices(old: tuple[Device, ...], new: tuple[Device, ...]) -> Iterator[Difference]:
     before, after = ({_identity(d): d for d in devices} for devices in (old, new))
+    alike: dict[tuple, list[Device]] = {}
     for key, device in before.items():
         if key not in after:
             yield Difference("device-gone", _called(device), _called(device), None, GONE)
@@ -83,8 +84,11 @@ def _devices(old: tuple[Device, ...], new: tuple[Device, ...]) -> Iterator[Diffe
         for name, text in _DEVICE_TEXTS.items():
             was, now = (plain(getattr(d, name, None)) for d in (before[key], device))
             if was is not None and now is not None and was != now:
-                yield Difference(f"device-{name.split('_')[0]}", _called(device), was, now, text)
+                alike.setdefault((f"device-{name.split('_')[0]}", was, now, text, device.vendor), []).append(device)
         yield from _errors_and_links(before[key], device)
+    # What changed in the same way on several devices, as a new driver does, is one change.
+    for (kind, was, now, text, _vendor), devices in alike.items():
+        yield Difference(kind, _all_called(devices), was, now, text)
 
 
 def _errors_and_links(old: Device, new: Device) -> Iterator[Difference]:
@@ -147,6 +151,18 @@ def _identity(device: Device) -> tuple:
 
 def _called(device: Device) -> str:
     return f"{device.vendor} {device.index} ({device.name})"
+
+
+def _all_called(devices: list[Device]) -> str:
+    """``nvidia 0-3, 6 (NVIDIA H200)``."""
+    runs: list[list[int]] = []
+    for index in sorted(device.index for device in devices):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    numbers = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return f"{devices[0].vendor} {numbers} ({', '.join(dict.fromkeys(str(device.name) for device in devices))})"
 
 
 def _facts(old: InventoryRecord, new: InventoryRecord) -> Iterator[Difference]:

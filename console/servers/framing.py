@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 STDOUT_LIMIT_BYTES = 1 << 20
@@ -31,6 +31,7 @@ esac
 if timeout -k 1 1 true 2>/dev/null; then mode=coreutils
 elif timeout 1 true 2>/dev/null; then mode=busybox
 else mode=none; fi
+SEALIFT_UP=; read -r SEALIFT_UP rest 2>/dev/null </proc/uptime; export SEALIFT_UP
 begin() {
   up=; read -r up rest 2>/dev/null </proc/uptime || up=-
   printf '\n%s begin %s %s\n' "$mark" "$1" "$up"; printf '\n%s begin %s %s\n' "$mark" "$1" "$up" >&2
@@ -89,10 +90,12 @@ class Command:
     lasting: bool = False
 
 
-def script(commands: Sequence[Command], boundary: str, start: str = "") -> bytes:
+def script(commands: Sequence[Command], boundary: str, start: str = "", settings: Mapping[str, str] | None = None) -> bytes:
     """The text for ``sh -s``. ``boundary`` must be random and new for every run; ``start`` is the boot id of the start
-    for which the answers of lasting commands are known."""
+    for which the answers of lasting commands are known; ``settings`` are variables that the commands see, besides
+    ``SEALIFT_UP``, the seconds for which the server was up when the script began."""
     lines = [f"mark={boundary}", _HEAD]
+    lines += [f"{name}={shlex.quote(value)}; export {name}" for name, value in (settings or {}).items()]
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
     lines += [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c) for c in commands]
@@ -159,8 +162,9 @@ class Reader:
     """Takes both streams as they arrive and sets the frames apart.
 
     Frames are accepted in the order of ``commands`` only. ``current`` is the frame that is open, None between.
-    ``dropped_bytes`` counts what the open command said beyond its limits. ``spoken`` are the last bytes of standard
-    error outside every frame, such as why a shell did not start.
+    ``dropped_bytes`` counts what the open command said beyond its limits, and what came before the first beyond any
+    greeting. ``spoken`` and ``printed`` are the last bytes of standard error and output outside every frame, such as why a
+    shell did not start.
     """
 
     def __init__(self, commands: Sequence[Command], boundary: str):
@@ -171,7 +175,7 @@ class Reader:
         self._erring: int | None = None
         self.frames: dict[int, Frame] = {}
         self.current: Frame | None = None
-        self.finished, self.dropped_bytes, self.spoken = False, 0, b""
+        self.finished, self.dropped_bytes, self.spoken, self.printed = False, 0, b"", b""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of standard output."""
@@ -198,7 +202,12 @@ class Reader:
                 self.frames[number].stderr = text
 
     def _output(self, data: bytes) -> None:
-        if self.current is not None and data:
+        if not data:
+            return
+        if self.current is None:
+            self.printed = (self.printed + data)[-2000:]
+            self._outside(data)
+        else:
             room = self._commands[self.current.number].limit_bytes - len(self.current.stdout)
             self.current.stdout += data[:room]
             self.current.truncated |= len(data) > room
@@ -207,11 +216,17 @@ class Reader:
     def _error(self, data: bytes) -> None:
         if self._erring is None:
             self.spoken = (self.spoken + data)[-2000:]
+            self._outside(data)
         elif data:
             kept = self._errors.setdefault(self._erring, bytearray())
             room = STDERR_LIMIT_BYTES - len(kept)
             kept += data[:room]
             self.dropped_bytes += max(0, len(data) - room)
+
+    def _outside(self, data: bytes) -> None:
+        """Greetings of a shell are short; whatever goes on and on is none, and the script would never be reached."""
+        if not self.frames:
+            self.dropped_bytes += len(data)
 
     def _note(self, words: list[bytes]) -> None:
         kind = words[0]

@@ -10,19 +10,20 @@ import secrets as random_tokens
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from console import accelerators, facts
 from console.accelerators.device import Device
-from console.errors import SealiftError, WorldError, code
+from console.errors import Cancelled, SealiftError, WorldError, code
 from console.events import Changed
 from console.facts.fact import Fact
 from console.facts.os import BOOT
-from console.i18n import N_
-from console.servers import framing
+from console.i18n import N_, Said
+from console.servers import crew, framing
+from console.servers.bastions import Bastions
+from console.servers.record import ServerRecord
 from console.servers.results import FactResult, judge
 from console.store import servers as table
 from console.transport.ssh import SshStream, SshTransport
@@ -31,10 +32,12 @@ from console.units import utc_now
 if TYPE_CHECKING:
     from console.engine import Engine
     from console.servers.differences import Difference
-    from console.servers.record import ServerRecord
 
 GRACE_S = 4.0
 """How long after its own limit a command may still hold the script up before the script is started anew behind it."""
+
+BEGIN_S = 30.0
+"""How long a shell may take to start, and to go from one command to the next."""
 
 SERVER_LIMIT_S = 300.0
 MAX_RESTARTS = 16
@@ -82,18 +85,17 @@ class InventoryService:
         What cannot change while a server runs is asked once for each of its starts, or again with ``full``.
         """
         records = self._engine.servers.select(list(names))
-        open_links, done = _OpenLinks(), {}
-        with ThreadPoolExecutor(self._engine.settings.get("inventory.threads"), "inventory") as pool, ctx.on_cancel(open_links.close):
-            waiting = {pool.submit(self._one, record, open_links, full): record for record in records}
+        run, done = _Run(full), {}
+        with ctx.on_cancel(run.close):
             try:
-                for number, ended in enumerate(as_completed(waiting), 1):
-                    done[ended.result().server] = self._tell(ctx, ended.result())
+                answers = crew.results(records, lambda record: self._one(record, run), self._engine.settings.get("inventory.threads"),
+                                       name="inventory", checkpoint=ctx.checkpoint)  # fmt: skip
+                for number, taken in enumerate(answers, 1):
+                    done[taken.server] = self._tell(ctx, taken)
                     ctx.progress(number, len(records), "servers")
-            except BaseException:
-                # The pool is left only when its threads have ended; closing their connections wakes them.
-                pool.shutdown(wait=False, cancel_futures=True)
-                open_links.close()
-                raise
+            finally:
+                # After a cancel, threads that still wait for a server end by themselves, and keep nothing any more.
+                run.close()
         if done:
             self._engine.events.publish(Changed(None, frozenset({"servers"})))
         return {record.name: done[record.name] for record in records}
@@ -133,14 +135,16 @@ class InventoryService:
         ctx.server(taken.server).result("reached" if taken.reached else "unreachable", **detail)
         return taken
 
-    def _one(self, record: ServerRecord, open_links: _OpenLinks, full: bool) -> InventoryRecord:
+    def _one(self, record: ServerRecord, run: _Run) -> InventoryRecord:
         try:
-            before = None if full else self.latest(record.name, reached=True)
-            evidence = self._ask(record, open_links, before)
+            before = None if run.full else self.latest(record.name, reached=True)
+            evidence = self._ask(record, run, before)
         except SealiftError as problem:
             taken = InventoryRecord(record.name, utc_now(), False, problem.as_dict())
+            run.checkpoint()
             table.add_inventory(self._engine.store, record.name, taken.taken_at, False, taken.error, {})
             return taken
+        run.checkpoint()
         return self._keep(record.name, evidence)
 
     def _keep(self, name: str, evidence: dict[str, dict]) -> InventoryRecord:
@@ -156,22 +160,22 @@ class InventoryService:
                                       detail={"changes": [c.as_dict() for c in changes][:100]})
         return taken
 
-    def _ask(self, record: ServerRecord, open_links: _OpenLinks, before: InventoryRecord | None) -> dict[str, dict]:
-        link = open_links.add(self._engine.servers.connect(record.name))
+    def _ask(self, record: ServerRecord, run: _Run, before: InventoryRecord | None) -> dict[str, dict]:
+        link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions))
         try:
             return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials),
-                          known=_lasting(before))
+                          known=_lasting(before), store=record.store)
         finally:
             link.close()
 
 
 def _root_way(record: ServerRecord, credentials) -> str:
-    """How commands that need root are run: ``direct``, ``sudo`` or ``none``."""
+    """How commands that need root are run, as for :func:`gather`."""
     if record.user == "root":
         return "direct"
-    if record.sudo == "nopasswd" or (record.sudo == "password" and credentials.get("sudo_password", record.name)):
-        return "sudo"
-    return "none"
+    if record.sudo == "password":
+        return "sudo" if credentials.get("sudo_password", record.name) else "no-password"
+    return "sudo" if record.sudo == "nopasswd" else "none"
 
 
 def _lasting(before: InventoryRecord | None) -> Known:
@@ -184,10 +188,11 @@ def _lasting(before: InventoryRecord | None) -> Known:
     return Known(boot.value, kept)
 
 
-class _OpenLinks:
-    """The connections of a run, closed together when it is cancelled."""
+class _Run:
+    """What the threads of one inventory share: the connections that are open, and whether it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, full: bool) -> None:
+        self.full, self.bastions = full, Bastions(self.add)
         self._links: set[SshTransport] = set()
         self._lock, self._closed = threading.Lock(), False
 
@@ -198,6 +203,11 @@ class _OpenLinks:
         if closed:
             link.close()
         return link
+
+    def checkpoint(self) -> None:
+        """Raises Cancelled when nobody waits for answers any more."""
+        if self._closed:
+            raise Cancelled
 
     def close(self) -> None:
         with self._lock:
@@ -215,12 +225,17 @@ class Known:
 
 
 def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", limit_s: float = SERVER_LIMIT_S,
-           known: Known = Known()) -> dict[str, dict]:  # noqa: B008
+           known: Known = Known(), store: str = ServerRecord.store) -> dict[str, dict]:  # noqa: B008
     """Run the facts' commands on a server; gives the evidence by fact id. What is ``known`` for the start that the
     server is in is taken over.
 
     All travel as one script over one channel; those that need root as a second one, under sudo. A command that hangs
-    past its time, even unkillably, costs its own answer: the script is started anew behind it.
+    past its time, even unkillably, costs its own answer: the script is started anew behind it. What goes wrong with sudo
+    costs what needs root.
+
+    Args:
+        root: how commands that need root are run: ``direct``, ``sudo``, or not: ``none``, ``no-password``.
+        store: the folder for models, of which some facts tell.
 
     Raises:
         WorldError: the connection broke, or the account cannot run the script.
@@ -229,17 +244,18 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
     plain = [(n, f) for n, f in numbered if not f.needs_root or root == "direct"]
     as_root = [(n, f) for n, f in numbered if f.needs_root and root != "direct"]
     commands = [replace(_command(n, f), lasting=f.id in known.evidence) for n, f in plain]
-    frames = _run_all(link, commands, False, deadline, known.boot)
+    frames = _run_all(link, commands, False, deadline, known.boot, store)
     refused = None
     if as_root and root == "sudo":
         try:
             frames |= _run_all(link, [_command(n, f) for n, f in as_root], True, deadline)
         except SealiftError as problem:
-            if problem.code != "ssh.sudo-refused":
+            if not link.alive:
                 raise
             refused = problem.message()
+    missing = "no-sudo-password" if root == "no-password" else "needs-root"
     return {fact.id: known.evidence[fact.id] if number in frames and frames[number].kept and fact.id in known.evidence
-            else _evidence(fact, frames.get(number), refused) for number, fact in numbered}
+            else _evidence(fact, frames.get(number), refused, missing) for number, fact in numbered}
 
 
 def _command(number: int, fact: Fact) -> framing.Command:
@@ -252,11 +268,10 @@ def full_script(boundary: str) -> bytes:
     return framing.script([_command(n, f) for n, f in enumerate(known_facts()) if not f.of], boundary)
 
 
-def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None) -> dict[str, Any]:
-    missing = "needs-root" if fact.needs_root else "not-run"
+def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None, missing: str) -> dict[str, Any]:
     if frame is None:
         return {"argv": list(fact.argv), "exit_code": None, "stdout": "", "stderr": refused or "", "duration_s": None,
-                "truncated": False, "outcome": missing}
+                "truncated": False, "outcome": missing if fact.needs_root else "not-run"}
     outcome = "absent" if frame.absent else "ran" if frame.ended or frame.truncated else "hung"
     return {"argv": list(fact.argv), "exit_code": frame.exit_code, "stdout": _text(frame.stdout),
             "stderr": _text(frame.stderr), "duration_s": frame.duration_s, "truncated": frame.truncated,
@@ -268,13 +283,19 @@ def _text(raw: bytes | bytearray) -> str:
 
 
 def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
-             start: str = "") -> dict[int, framing.Frame]:
+             start: str = "", store: str = "") -> dict[int, framing.Frame]:
     frames: dict[int, framing.Frame] = {}
     for _start in range(MAX_RESTARTS):
         left = [c for c in commands if c.number not in frames]
         if not left or time.monotonic() > deadline:
             break
-        got, finished = _run_script(link, left, sudo, deadline, start)
+        try:
+            got, finished = _run_script(link, left, sudo, deadline, start, store)
+        except SealiftError:
+            # Commands that nothing can end use up the sessions that a server allows; what was heard before is kept.
+            if not frames or not link.alive:
+                raise
+            break
         frames |= got
         if finished or not got:
             break
@@ -282,7 +303,7 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
 
 
 def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
-                start: str) -> tuple[dict[int, framing.Frame], bool]:
+                start: str, store: str) -> tuple[dict[int, framing.Frame], bool]:
     boundary = random_tokens.token_hex(16)
     reader, stream = framing.Reader(commands, boundary), link.open(("sh", "-s"), sudo=sudo)
 
@@ -293,39 +314,48 @@ def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool,
 
     stream.on_stderr = errors
     try:
-        stream.write(framing.script(commands, boundary, start))
+        settings = {"SEALIFT_NOW": f"{time.time():.3f}", "SEALIFT_STORE": store}
+        stream.write(framing.script(commands, boundary, start, settings))
         stream.close_stdin()
-        _read_frames(stream, reader, {c.number: c for c in commands}, deadline)
+        late = _read_frames(stream, reader, {c.number: c for c in commands}, deadline)
         if reader.finished:
             _read_rest(stream)
     finally:
         stream.close()
     reader.close()
     if not reader.frames and not reader.finished:
-        raise NO_SHELL(server=link.server, reason=_last_words(reader.spoken))
+        raise NO_SHELL(server=link.server, reason=_last_words(reader, boundary, late))
     return reader.frames, reader.finished
 
 
-def _last_words(raw: bytes) -> str:
-    lines = _text(raw).strip().splitlines()
-    return lines[-1] if lines else "it ended without output"
+def _last_words(reader: framing.Reader, boundary: str, late: bool) -> str:
+    if boundary.encode() in reader.printed:
+        return Said(N_("it gave the script back instead of running it"))
+    for said in (reader.spoken, reader.printed):
+        if lines := _text(said).strip().splitlines():
+            return lines[-1][:300]
+    return Said(N_("it did not begin within {timeout_s} s"), timeout_s=f"{BEGIN_S:g}") if late else Said(N_("it ended without output"))
 
 
-def _read_frames(stream: SshStream, reader: framing.Reader, commands: dict[int, framing.Command],
-                 deadline: float) -> None:
-    """Read until the script is done, a command overstays or says too much, or the server says more than they may."""
+def _read_frames(stream: SshStream, reader: framing.Reader, commands: dict[int, framing.Command], deadline: float) -> bool:
+    """Read until the script is done, a command overstays or says too much, or the server says more than they may.
+
+    Returns:
+        Whether the time was up.
+    """
     allowed = sum(c.limit_bytes for c in commands.values()) + framing.SCRIPT_SLACK_BYTES
-    opened, number, limit = time.monotonic(), None, 30.0
+    opened, number, limit = time.monotonic(), None, BEGIN_S
     while not reader.finished and allowed > 0 and reader.dropped_bytes < framing.SCRIPT_SLACK_BYTES:
         if reader.current is None or reader.current.number != number:
             opened, number = time.monotonic(), reader.current.number if reader.current else None
-            limit = commands[number].timeout_s + GRACE_S if number is not None else 30.0
+            limit = commands[number].timeout_s + GRACE_S if number is not None else BEGIN_S
         left = min(opened + limit, deadline) - time.monotonic()
         data = _read(stream, left)
         if not data:
-            return
+            return time.monotonic() >= min(opened + limit, deadline)
         allowed -= len(data)
         reader.feed(data)
+    return False
 
 
 def _read_rest(stream: SshStream) -> None:

@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.errors import InputError, code
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.transport.hostcert import AUTHORITY
-from console.transport.ssh import fingerprint, key_blob
+from console.transport.ssh import HOST_KEY_TYPES, fingerprint, key_blob
+
+USED_TYPES = frozenset({*HOST_KEY_TYPES, "ssh-rsa"})
+"""Types of key that a server can be known by; RSA keys are called by their old name, whatever signs with them."""
 
 MALFORMED = code("server.malformed-fingerprint", InputError, N_("{fingerprint} is not a host key fingerprint."),
                  N_("Give it as `ssh-keygen -l` prints it: SHA256: and 43 characters."))
@@ -62,12 +65,13 @@ def checked_fingerprint(text: str) -> str:
 class KnownHosts:
     """The keys of a known_hosts file, and the numbers of the lines that could not be used, with why.
 
-    ``entries`` and ``authorities`` are (host patterns, key); keys that the file marks as revoked are in neither.
+    ``entries`` and ``authorities`` are (host patterns, key); keys that the file marks as ``revoked`` are in neither.
     """
 
     entries: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[int, str], ...]
     authorities: tuple[tuple[str, str], ...] = ()
+    revoked: frozenset[str] = frozenset()
 
     def keys_for(self, address: str, port: int) -> list[str]:
         """The keys that the file gives for ``address:port``."""
@@ -104,21 +108,24 @@ def parse_known_hosts(text: str) -> KnownHosts:
             continue
         mark = words.pop(0) if words[0].startswith("@") else ""
         if mark not in ("", "@revoked", "@cert-authority"):
-            skipped.append((number, f"{mark[:40]} is not known"))
+            skipped.append((number, Said(N_("{mark} is not known"), mark=mark[:40])))
             continue
         try:
             hosts, kind, blob = words[:3]
             key_blob(f"{kind} {blob}")
         except ValueError:
-            skipped.append((number, "not a host key line"))
+            skipped.append((number, Said(N_("not a host key line"))))
             continue
         if mark == "@revoked":
             revoked.add(f"{kind} {blob}")
-            skipped.append((number, "the key is revoked, and not trusted wherever else the file names it"))
+            skipped.append((number, Said(N_("the key is revoked, and not trusted wherever else the file names it"))))
+        elif kind not in USED_TYPES:
+            # Pinned, such a key would make every other that the server shows look like a changed one.
+            skipped.append((number, Said(N_("keys of the type {type} are not used"), type=kind[:60])))
         else:
             (authorities if mark else entries).append((hosts, f"{kind} {blob}"))
     good, vouching = ([e for e in found if e[1] not in revoked] for found in (entries, authorities))
-    return KnownHosts(tuple(good), tuple(skipped), tuple(vouching))
+    return KnownHosts(tuple(good), tuple(skipped), tuple(vouching), frozenset(revoked))
 
 
 def _names(hosts: str, wanted: str) -> bool:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from console.errors import InputError, code
-from console.i18n import N_
+from console.i18n import N_, Said
 
 INVALID = code("server.invalid-field", InputError, N_("{field} of server {server} cannot be {value}: {reason}."),
                N_("Correct the value and try again."))
 
 AUTHS, SUDOS = ("agent", "key", "password"), ("none", "nopasswd", "password")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NAME_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}\$?")
 _ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]{0,252}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,200}")
@@ -74,18 +74,21 @@ def check(record: ServerRecord) -> ServerRecord:
     return record
 
 
+_PLAIN_TEXT = N_("plain text of at most 200 characters")
+
+
 def _rules(r: ServerRecord):
-    yield "name", r.name, _NAME.fullmatch(r.name), "letters, digits, dot, dash and underscore, at most 63"
-    yield "address", r.address, _ADDRESS.fullmatch(r.address), "a host name or an IP address"
-    yield "port", r.port, isinstance(r.port, int) and 1 <= r.port <= 65535, "a number from 1 to 65535"
-    yield "user", r.user, _USER.fullmatch(r.user), "an account name"
-    yield "auth", r.auth, r.auth in AUTHS, "one of " + ", ".join(AUTHS)
-    yield "sudo", r.sudo, r.sudo in SUDOS, "one of " + ", ".join(SUDOS)
-    yield "identity", r.identity_file, r.auth != "key" or r.identity_file, "logging in by key needs a key file"
+    yield "name", r.name, NAME_FORM.fullmatch(r.name), Said(N_("letters, digits, dot, dash and underscore, at most 63"))
+    yield "address", r.address, _ADDRESS.fullmatch(r.address), Said(N_("a host name or an IP address"))
+    yield "port", r.port, isinstance(r.port, int) and 1 <= r.port <= 65535, Said(N_("a number from 1 to 65535"))
+    yield "user", r.user, _USER.fullmatch(r.user), Said(N_("an account name"))
+    yield "auth", r.auth, r.auth in AUTHS, Said(N_("one of {choices}"), choices=", ".join(AUTHS))
+    yield "sudo", r.sudo, r.sudo in SUDOS, Said(N_("one of {choices}"), choices=", ".join(SUDOS))
+    yield "identity", r.identity_file, r.auth != "key" or r.identity_file, Said(N_("logging in by key needs a key file"))
     yield "store", r.store, _STORE.fullmatch(r.store) and ".." not in r.store.split("/"), \
-        "an absolute folder, or one that begins with ~/"
-    yield "group", r.group, _TEXT.fullmatch(r.group), "plain text of at most 200 characters"
+        Said(N_("an absolute folder, or one that begins with ~/"))
+    yield "group", r.group, _TEXT.fullmatch(r.group), Said(_PLAIN_TEXT)
     for label in r.labels:
-        yield "label", label, label and _TEXT.fullmatch(label), "plain text of at most 200 characters"
+        yield "label", label, label and _TEXT.fullmatch(label), Said(_PLAIN_TEXT)
     for hop in r.jump:
-        yield "jump", hop, _NAME.fullmatch(hop) and hop != r.name, "the name of another server of this workspace"
+        yield "jump", hop, NAME_FORM.fullmatch(hop) and hop != r.name, Said(N_("the name of another server of this workspace"))

@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from console.errors import SealiftError
+from console.errors import SealiftError, shown
 from console.facts.fact import Fact
+from console.i18n import N_, Said
 
 State = Literal["value", "empty", "absent", "unreadable"]
 _TIMED_OUT = (124, 137, 143)
+_NOT_RUN = {
+    "needs-root": N_("it needs root here, and the server is set to have no sudo"),
+    "no-sudo-password": N_("it needs root here, and the sudo password was not given"),
+    "not-run": N_("the inventory ended before it")}
+"""Why a command was not run, where the evidence itself does not say."""
+
 
 
 @dataclass(frozen=True)
 class FactResult:
-    """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not, in English.
+    """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not.
 
     ``evidence`` holds ``argv``, ``exit_code``, ``stdout``, ``stderr``, ``duration_s``, ``truncated`` and
-    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``not-run``).
+    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``no-sudo-password``, ``not-run``).
     """
 
     id: str
@@ -36,18 +43,18 @@ def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
 def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     tool, outcome, exit_code = fact.asked, seen.get("outcome", "ran"), seen["exit_code"]
     if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
-        return "absent", None, f"{tool} is not there"
-    if outcome == "needs-root":
-        return "unreadable", None, seen["stderr"] or "it needs root here, and the server is set to have no sudo"
-    if outcome == "not-run":
-        return "unreadable", None, "the inventory ended before it"
+        return "absent", None, Said(N_("{tool} is not there"), tool=tool)
+    if outcome in _NOT_RUN:
+        return "unreadable", None, seen["stderr"] or Said(_NOT_RUN[outcome])
     if outcome == "hung" or (exit_code in _TIMED_OUT and (seen["duration_s"] or 0) >= fact.timeout_s - 1):
-        return "unreadable", None, f"{tool} did not end within {fact.timeout_s:g} s"
+        return "unreadable", None, Said(N_("{tool} did not end within {timeout_s} s"), tool=tool, timeout_s=f"{fact.timeout_s:g}")
     if seen["truncated"]:
-        return "unreadable", None, f"the output of {tool} is too long"
+        return "unreadable", None, Said(N_("the output of {tool} is too long"), tool=tool)
     if exit_code not in (0, None) and not seen["stdout"].strip():
         said = seen["stderr"].strip().splitlines()
-        return "unreadable", None, f"{tool} ended with {exit_code}" + (f": {said[0][:300]}" if said else "")
+        if said:
+            return "unreadable", None, Said(N_("{tool} ended with {exit_code}: {said}"), tool=tool, exit_code=exit_code, said=said[0][:300])
+        return "unreadable", None, Said(N_("{tool} ended with {exit_code}"), tool=tool, exit_code=exit_code)
     return _parsed(fact, seen)
 
 
@@ -55,7 +62,7 @@ def _parsed(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     try:
         value = fact.parse(seen["stdout"])
     except SealiftError as problem:
-        return "unreadable", None, problem.message()
+        return "unreadable", None, Said(problem.kind.message, **{k: shown(v) for k, v in problem.params.items()})
     except Exception as problem:  # a parser that meets a layout nobody foresaw must not cost the server its inventory
         return "unreadable", None, f"{type(problem).__name__}: {problem}"[:300]
     if value is None or (hasattr(value, "__len__") and len(value) == 0):

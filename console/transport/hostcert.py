@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import time
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ def _limits(certificate: SSHCertificate, address: str) -> str | None:
     if now >= certificate.valid_before:
         return "it has expired"
     names = {name.decode("utf-8", "replace").lower() for name in certificate.valid_principals}
-    if address.lower() not in names:
+    # As OpenSSH reads a host's names: with its two wildcards.
+    if not any(fnmatch.fnmatchcase(address.lower(), name.replace("[", "[[]")) for name in names):
         return f"it is for {', '.join(sorted(names)[:5]) or 'no host by name'}, not for {address}"
     return None

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import random
 import secrets as random_tokens
 import socket
 import threading
@@ -25,13 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
-from paramiko.packet import Packetizer
 
 from console.errors import InputError, SealiftError, WorldError, code
 from console.i18n import N_
 from console.secrets import Secret
 from console.transport import hostcert
 from console.transport.base import Completed, command_line
+from console.transport.packets import BATCH_BYTES, Bulk, Packets
 
 # The transport turns what paramiko logs into errors with a code; its own lines would only repeat server text raw.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -43,17 +44,29 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "
 SHORT_BYTES = 1024
 """What is received in one piece below this is a short message, to be acknowledged at once."""
 
+BULK_BYTES = 64 << 10
+"""From here on data goes in many packets at once."""
+
+PACKET_SPARE_BYTES = 64
+"""What paramiko leaves of a packet for its head and tail."""
+
 DATA_REKEY_BYTES = 1 << 36
 """New keys after this many bytes on a data connection: what OpenSSH itself uses for AES."""
-
-MAX_BANNER_BYTES = 64 << 10
-MAX_PACKET_BYTES = 1 << 20
-"""OpenSSH refuses packets over 256 KiB; a little room is left for servers with larger ones."""
 
 MAX_DROPPED_BYTES = 256 << 20
 """Output past its limit is read and dropped up to here, then the channel is closed."""
 
 STDERR_TAIL_BYTES = 64 << 10
+SUDO_S = 60.0
+"""How long sudo may take to ask, judge and start; directories in the network behind it are slow at times."""
+
+SUDO_BYTES = 1 << 20
+"""What sudo and whatever runs before it may say before the command starts."""
+
+BUSY_WAITS_S = (0.4, 0.9, 1.8)
+"""Pauses, on average, before the next try at a server that takes no more log-ins at the moment. Many at once are quite
+normal on a bastion; OpenSSH drops some as soon as ten are under way."""
+
 KEEPALIVE_S = 8
 DEAD_LINK_S = 25
 """An unanswered link is given up after about this long, where the system lets us say so."""
@@ -72,6 +85,9 @@ LOST = code("ssh.connection-lost", WorldError, N_("The connection to {server} wa
             N_("Check the network and whether the server restarted, then try again."), retryable=True)
 NOT_SSH = code("ssh.not-ssh", WorldError, N_("What answers at {address}:{port} for {server} does not speak SSH."),
                N_("Check the address and the port of the server."))
+BUSY = code("ssh.too-many-logins", WorldError, N_("{server} takes no more log-ins at the moment: {reason}."),
+            N_("Try again. If it stays, raise MaxStartups of the SSH service there, see whether it keeps this address out "
+               "(PerSourcePenalties), or ask fewer servers at a time (setting inventory.threads)."), retryable=True)
 NO_COMMON = code("ssh.no-common-algorithm", WorldError,
                  N_("{server} offers no encryption that Sealift accepts: {reason}."),
                  N_("Update the SSH service on the server; Sealift accepts AES-GCM and AES-CTR with SHA-2."))
@@ -147,30 +163,6 @@ class Login:
     password: Secret | None = None
     passphrase: Secret | None = None
     sudo_password: Secret | None = None
-
-
-class _Packets(Packetizer):
-    """A packetizer that takes no memory for a peer's absurd promises."""
-
-    heard_bytes = 0
-    heard_at = 0.0
-
-    def read_message(self) -> tuple[int, paramiko.Message]:
-        found = super().read_message()
-        self.heard_at = time.monotonic()
-        return found
-
-    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        if not 0 <= n <= MAX_PACKET_BYTES:
-            raise paramiko.SSHException(f"a packet of {n} bytes")
-        return super().read_all(n, check_rekey)
-
-    def _read_timeout(self, timeout: float) -> bytes:
-        data = super()._read_timeout(timeout)
-        self.heard_bytes += len(data)
-        if self.heard_bytes > MAX_BANNER_BYTES:
-            raise paramiko.SSHException("an endless banner")
-        return data
 
 
 class _Through:
@@ -266,7 +258,7 @@ def _blocking_socket(sock: socket.socket) -> None:
 
 def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float) -> paramiko.Transport:
     """Agree on keys with the peer; the host key is known afterwards, and not yet judged."""
-    link = paramiko.Transport(sock, packetizer_class=_Packets)
+    link = paramiko.Transport(sock, packetizer_class=Packets)
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
     link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
     link.auth_timeout = link.channel_timeout = timeout_s
@@ -277,7 +269,7 @@ def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float)
     try:
         link.start_client(timeout=timeout_s)
     except Exception as problem:  # paramiko hands on whatever its thread met in a hostile peer's bytes
-        heard = link.packetizer.heard_bytes
+        heard = link.packetizer.greeting
         _close_link(link)
         raise _handshake_error(where, problem, link.remote_version, heard, timeout_s) from None
     if not link.initial_kex_done:
@@ -294,16 +286,23 @@ def _key_types(target: Target) -> tuple[str, ...]:
     return (*wanted, *certified, *(t for t in HOST_KEY_TYPES if t not in wanted))
 
 
-def _handshake_error(where: dict, problem: Exception, version: str, heard: int, timeout_s: float) -> SealiftError:
+_BEFORE_GREETING = "before the greeting"
+_BUSY_WORDS = (b"Exceeded MaxStartups", b"Not allowed at this time")
+"""What OpenSSH says instead of its greeting when it takes no more, since its versions 8.5 and 9.8; before, it said nothing."""
+
+
+def _handshake_error(where: dict, problem: Exception, version: str, heard: bytes, timeout_s: float) -> SealiftError:
     if isinstance(problem, paramiko.ssh_exception.IncompatiblePeer):
         return NO_COMMON(reason=str(problem), **where)
     text = str(problem)
     if not version.startswith("SSH-"):
+        if heard.startswith(_BUSY_WORDS):
+            return BUSY(reason=heard.splitlines()[0].decode("ascii", "backslashreplace"), **where)
         if heard:
             return NOT_SSH(**where)
         if "timed out" in text or isinstance(problem, TimeoutError):
             return TIMEOUT(timeout_s=round(timeout_s), stage="waiting for the greeting", **where)
-        return LOST(stage="before the greeting", **where)
+        return LOST(stage=_BEFORE_GREETING, **where)
     if isinstance(problem, EOFError | OSError) or text == "Negotiation failed.":
         return LOST(stage="agreeing on keys", **where)
     return PROTOCOL(stage="agreeing on keys", reason=text or type(problem).__name__, **where)
@@ -459,17 +458,20 @@ def _password(link: paramiko.Transport, user: str, password: Secret) -> list[str
 
 
 def connect(target: Target, login: Login | None = None, *, jumps: Sequence[tuple[Target, Login]] = (),
-            purpose: str = "control", timeout_s: float = 15) -> SshTransport:
+            via: SshTransport | None = None, purpose: str = "control", timeout_s: float = 15) -> SshTransport:
     """Connect, compare the host key with the pins, log in.
 
     Args:
-        jumps: the bastions on the way, nearest first; each host key is checked like the target's.
+        jumps: the bastions on the way, nearest first; each host key is checked like the target's. They close with the target.
+        via: a connection to the last bastion that others use too, in place of ``jumps``; it stays open.
         purpose: ``data`` sets the connection up for bulk transfer.
         timeout_s: deadline of each stage: TCP, key agreement, login.
 
     Raises:
         WorldError, InputError: with an ``ssh.…`` code; the connection is closed.
     """
+    if via is not None:
+        return _connect_one(target, login or Login(), via, purpose, timeout_s, own=False)
     route: list[SshTransport] = []
     try:
         for hop, secret in jumps:
@@ -481,8 +483,8 @@ def connect(target: Target, login: Login | None = None, *, jumps: Sequence[tuple
         raise
 
 
-def _connect_one(target: Target, login: Login, via: SshTransport | None, purpose: str,
-                 timeout_s: float) -> SshTransport:
+def _connect_one(target: Target, login: Login, via: SshTransport | None, purpose: str, timeout_s: float,
+                 own: bool = True) -> SshTransport:
     link = _link(target, via, timeout_s)
     try:
         _judge_host_key(target, link)
@@ -495,7 +497,7 @@ def _connect_one(target: Target, login: Login, via: SshTransport | None, purpose
         link.packetizer.REKEY_BYTES = DATA_REKEY_BYTES
         if via is None:
             _blocking_socket(link.sock)
-    return SshTransport(target, login, link, via)
+    return SshTransport(target, login, link, via if own else None)
 
 
 def _watch(link: paramiko.Transport) -> None:
@@ -520,6 +522,20 @@ def _watch(link: paramiko.Transport) -> None:
 
 
 def _link(target: Target, via: SshTransport | None, timeout_s: float) -> paramiko.Transport:
+    """A connection whose keys are agreed; tried again while the server only says that it takes no more for now."""
+    for wait_s in BUSY_WAITS_S:
+        try:
+            return _link_once(target, via, timeout_s)
+        except SealiftError as problem:
+            closed_at_once = problem.code == LOST.code and problem.params.get("stage") == _BEFORE_GREETING
+            if problem.code != BUSY.code and not closed_at_once:
+                raise
+        # Spread, or all that were refused together would come back together.
+        time.sleep(wait_s * random.uniform(0.5, 1.5))
+    return _link_once(target, via, timeout_s)
+
+
+def _link_once(target: Target, via: SshTransport | None, timeout_s: float) -> paramiko.Transport:
     if via:
         sock: _Through | socket.socket = _Through(via.channel_to(target.address, target.port, timeout_s))
     else:
@@ -569,20 +585,38 @@ class SshStream:
         self._wake, self._tail, self._tail_bytes = _Wake(), deque[bytes](), 0
         self._lock = threading.Lock()
         self.on_stderr: Callable[[bytes], None] = self._keep_tail
+        self.patience_s: float | None = None
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self._wake)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send all of ``data``; blocks while the command does not read. Never copies more than one packet."""
+        """Send all of ``data``; blocks while the command does not read."""
         view = memoryview(data).cast("B")
+        self.channel.settimeout(self.patience_s)
         try:
             while view:
-                sent = self.channel.send(view)
+                sent = self.channel.send(view) if len(view) < BULK_BYTES else self._send_bulk(view[:BATCH_BYTES])
                 if not sent:
                     raise EOFError
                 view = view[sent:]
+        except TimeoutError:
+            raise self._transport.late(self.patience_s or 0, "sending") from None
         except (OSError, EOFError, paramiko.SSHException):
             raise self._transport.lost("sending") from None
+
+    def _send_bulk(self, view: memoryview) -> int:
+        """Send as much of ``view`` as the command takes now, in many packets at once; waits until it takes some."""
+        channel, link = self.channel, self._transport.link
+        with channel.lock:
+            if channel.closed:
+                raise EOFError
+            size = channel._wait_for_send_window(len(view))
+            while 0 < size < len(view) and channel.out_window_size > 0:
+                size += channel._wait_for_send_window(len(view) - size)
+        if size:
+            # Not under the channel's lock: while keys are being changed the channel must still hear.
+            link._send_user_message(Bulk(channel.remote_chanid, view[:size], channel.out_max_packet_size - PACKET_SPARE_BYTES))
+        return size
 
     def close_stdin(self) -> None:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -682,12 +716,14 @@ class SshTransport:
         server: the target's name.
         link: the paramiko transport, for the push's data path.
         ask_sudo: called for the sudo password when the login has none; None for nobody to ask.
+        sudo_wrong: called when sudo refused the password; None for nobody to tell.
     """
 
     def __init__(self, target: Target, login: Login, link: paramiko.Transport, via: SshTransport | None):
         self.server, self.target, self.link = target.name, target, link
         self._login, self._via, self._open_s = login, via, 30.0
         self.ask_sudo: Callable[[], Secret | None] | None = None
+        self.sudo_wrong: Callable[[], None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -704,7 +740,7 @@ class SshTransport:
         """Start ``argv``; with ``sudo``, this returns once sudo has let it start."""
         if not sudo or (self.target.user == "root" and self.target.sudo == "none"):
             return self._exec(command_line(argv))
-        return self._open_as_root(argv, time.monotonic() + 60)
+        return self._open_as_root(argv, time.monotonic() + SUDO_S)
 
     def _exec(self, line: str) -> SshStream:
         # paramiko waits for the answer to an exec request without a deadline; closing the channel wakes it.
@@ -801,15 +837,26 @@ class SshTransport:
     def _converse(self, stream: SshStream, ask: str, go: str, deadline: float) -> None:
         """Answer sudo's question once, and return when the command has started."""
         heard, answered, question = bytearray(), False, ask.encode()
-        stream.on_stderr = heard.extend
+
+        def hear(data: bytes) -> None:
+            heard.extend(data)
+            if len(heard) > SUDO_BYTES:
+                stream.close()  # ends the drain too, however fast more comes
+
+        stream.on_stderr = hear
         while True:
             stream._wake.rearm()
             ended = stream.channel.closed or stream.channel.eof_received
             stream._drain_stderr()
             if go.encode() in heard:
                 break
+            if len(heard) > SUDO_BYTES:
+                raise self._no_sudo("sudo does not come to an end of what it says")
             if question in heard:
                 if answered:
+                    self._login = replace(self._login, sudo_password=None)
+                    if self.sudo_wrong:
+                        self.sudo_wrong()
                     raise self._no_sudo("the sudo password is wrong")
                 answered = True
                 del heard[: heard.index(question) + len(question)]
@@ -817,7 +864,7 @@ class SshTransport:
             elif ended:
                 self._sudo_ended(stream, bytes(heard))
             elif not stream._wake.wait(max(0.0, deadline - time.monotonic())):
-                raise self.late(60, "waiting for sudo")
+                raise self.late(SUDO_S, "waiting for sudo")
         rest = bytes(heard).partition(go.encode())[2]
         stream.on_stderr = stream._keep_tail
         if rest:

@@ -30,11 +30,11 @@ def answer(id: str, value: Any) -> SimpleNamespace:
 HOST = {
     "os.arch": "x86_64", "os.release": {"os_id": "openEuler", "os_version_id": "22.03", "os_pretty_name": "openEuler 22.03 (LTS-SP4)", "os_id_like": []},
     "memory.info": {"mem_total_kib": 2 << 30, "mem_available_kib": 1 << 30, "swap_total_kib": 0, "swap_free_kib": 0},
-    "disk.free": [{"source": "/dev/sda", "size_bytes": 8 << 40, "used_bytes": 1 << 40, "free_bytes": 7 << 40, "mount": "/"}],
-    "disk.inodes": [{"source": "/dev/sda", "inodes": 10**9, "inodes_used": 10, "inodes_free": 10**9 - 10, "mount": "/"}],
+    "disk.store": {"store": "/data/sealift", "there": False, "folder": "/data", "writable": True, "source": "/dev/sda", "mount": "/data",
+                   "size_bytes": 8 << 40, "used_bytes": 1 << 40, "free_bytes": 7 << 40, "inodes": 10**9, "inodes_free": 10**9 - 10},
     "disk.raid": [{"name": "md0", "state": "active", "devices": 2, "active": 2, "failed": False}],
     "kernel.settings": {"numa_balancing": "0", "clocksource": "tsc", "cmdline": "ro iommu=pt"}, "kernel.modules": ["nvidia", "nvidia_uvm"],
-    "kernel.log": {"xids": [], "xid_line_count": 0, "counts": {"machine_check": 0}}, "env.proxies": [], "network.routes": [],
+    "kernel.log": {"xids": [], "xid_line_count": 0, "counts": {"machine_check": 0}}, "env.proxies": [], "network.routes": [], "network.routes6": [], "network.routes-tables": [],
     "limits": {"open_files": {"soft": 1024, "hard": 1048576}, "locked_memory_bytes": {"soft": "unlimited", "hard": "unlimited"}},
     "time.sync": {"synchronized": True, "epoch_s": 1795000000}, "net.listening": [{"address": "127.0.0.1", "port": 22, "everywhere": False}],
     "containers.engines": [{"name": "podman", "version": "5.0.0"}], "python.versions": [{"path": "/usr/bin/python3", "version": "3.11.2", "venv": True}],
@@ -144,9 +144,9 @@ CASES: dict[str, tuple] = {
     "device.memory-errors": (nvidia, NO, None, "fail", IDLE, WORN),
     "device.precision": (nvidia, R1, lambda v: [d.update(name="NVIDIA A100-SXM4-80GB", pci_id=None, memory_total_mib=81920) for d in v["nvidia.query"]["devices"]], "warn"),
     "device.temperature": (nvidia, NO, None, "warn", IDLE, HOT),
-    "disk.inodes": (nvidia, R1, lambda v: v["disk.inodes"][0].update(inodes_free=5), "fail"),
+    "disk.inodes": (nvidia, R1, put_in("disk.store", inodes_free=5), "fail"),
     "disk.raid": (nvidia, NO, lambda v: v["disk.raid"][0].update(active=1), "warn"),
-    "disk.space": (nvidia, R1, lambda v: v["disk.free"][0].update(free_bytes=10**9), "fail"),
+    "disk.space": (nvidia, R1, put_in("disk.store", free_bytes=10**9), "fail"),
     "group.alike": (nvidia, R1, None, "fail", PEERS, ODD_PEERS),
     "host.architecture": (nvidia, SMOKE, put("os.arch", "riscv64"), "fail"),
     "host.clock-source": (nvidia, NO, put_in("kernel.settings", clocksource="hpet"), "warn"),
@@ -162,7 +162,7 @@ CASES: dict[str, tuple] = {
     "model.fit": (nvidia, R1, lambda v: v["nvidia.query"].update(devices=v["nvidia.query"]["devices"][:4]), "fail"),
     "net.port": (nvidia, R1, put("net.listening", [{"address": "0.0.0.0", "port": 8000, "everywhere": True}]), "info"),
     "net.proxies": (nvidia, NO, put("env.proxies", ["https_proxy"]), "warn"),
-    "net.routes-out": (nvidia, NO, put("network.routes", [{"default": True, "gateway": "10.0.0.1", "interface": "eth0"}]), "warn"),
+    "net.routes-out": (nvidia, NO, put("network.routes", [{"default": True, "destination": "0.0.0.0", "mask": "0.0.0.0", "gateway": "10.0.0.1", "interface": "eth0"}]), "warn"),
     "nvidia.branch": (nvidia, NO, put_in("nvidia.query", driver_version="570.133.20"), "warn"),
     "nvidia.compute-mode": (nvidia, NO, first(compute_mode="Prohibited"), "fail"),
     "nvidia.driver": (nvidia, R1, put_in("nvidia.query", driver_version="570.133.20"), "fail"),
@@ -229,6 +229,32 @@ def test_missing_facts_are_unknown_never_a_pass(id: str) -> None:
         blank = replace(site, devices=tuple(replace(d, name=None, model=None, pci_id=None, health="unknown", ecc=None, temperature_c=None, memory_used_bytes=None,
                                                     partitioned=None) for d in site.devices))
         assert judge_one(CHECKS[id], {}, blank).verdict in ("unknown", "fail") or id in ("device.alike", "group.alike")
+
+
+def route(destination: str, gateway: str | None = "10.0.0.1", prefix: int = 0, **more: Any) -> dict[str, Any]:
+    return {"destination": destination, "gateway": gateway, "prefix": prefix, "interface": "eth0", "default": prefix == 0} | more
+
+
+@pytest.mark.parametrize(("fact", "found", "verdict"), [
+    ("network.routes6", route("::", "fd00::1"), "warn"), ("network.routes6", route("::", "::"), "warn"), ("network.routes6", route("2001:db8::", "fe80::1", 32), "pass"),
+    ("network.routes6", route("2a00::", "fe80::1", 16), "warn"), ("network.routes6", route("fd00::", "::", 64), "pass"),
+    ("network.routes-tables", route("0.0.0.0", "10.1.0.1"), "warn"), ("network.routes-tables", route("10.1.0.0", None, 24), "pass"),
+    ("network.routes", route("0.0.0.0", mask="128.0.0.0", prefix=1), "warn"), ("network.routes", route("10.0.0.0", mask="255.0.0.0", prefix=8), "pass"),
+    ("network.routes", route("100.64.0.0", mask="255.192.0.0", prefix=10), "pass"), ("network.routes", route("8.8.0.0", mask="255.255.0.0", prefix=16), "warn"),
+    ("network.routes", route("8.8.0.0", "0.0.0.0", mask="255.255.0.0", prefix=16), "pass")])  # fmt: skip
+def test_every_kind_of_way_out(fact: str, found: dict[str, Any], verdict: str) -> None:
+    values = nvidia() | {fact: [found]}
+    judged_so = judge_one(CHECKS["net.routes-out"], {key: answer(key, value) for key, value in values.items()}, site_of(values, NO))
+    assert judged_so.verdict == verdict, judged_so
+
+
+def test_a_clock_far_from_the_consoles_and_a_store_that_cannot_be_written() -> None:
+    values = nvidia()
+    values["time.sync"] |= {"console_offset_s": -7200.0}
+    values["disk.store"] |= {"writable": False}
+    told = {key: answer(key, value) for key, value in values.items()}
+    clock, store = (judge_one(CHECKS[id], told, site_of(values, R1)) for id in ("host.time-sync", "disk.space"))
+    assert clock.verdict == "warn" and clock.params["seconds"] == "-7200" and store.verdict == "fail" and store.params == {"folder": "/data"}
 
 
 def test_a_recorded_fleet_is_judged_whole() -> None:

@@ -35,7 +35,7 @@ def test_a_run_is_judged_kept_and_audited(engine: Engine) -> None:
     nvidia, ascend = (by_check(found, name) for name in SERVERS)
     assert len(nvidia) >= 25 and nvidia["model.fit"].verdict == "pass" and ascend["model.fit"].verdict == "fail"
     assert "W8A8" in ascend["model.fit"].message() and "{" not in ascend["model.fit"].message("zh_CN")
-    assert ascend["device.count"].verdict == "fail" and nvidia["disk.space"].evidence == ("disk.free",)
+    assert ascend["device.count"].verdict == "fail" and nvidia["disk.space"].evidence == ("disk.store",)
     assert engine.readiness.latest() == [r for name in sorted(SERVERS) for r in found if r.server == name]
     records = [r for r in engine.audit.list(limit=5) if r["event"] == "readiness.run"]
     assert len(records) == 2

@@ -123,6 +123,20 @@ def test_known_hosts_pins_only_what_has_no_pin(engine, practice_server, tmp_path
     assert engine.servers.get("one").host_keys == (server.host_key,)
 
 
+def test_a_revoked_key_is_trusted_no_more(engine, practice_server, tmp_path):
+    server, authority = practice_server(), make_key(tmp_path / "ca")
+    engine.servers.add(record_of(server))
+    engine.servers.trust("one", fingerprint_of(server))
+    engine.servers.trust_authorities(parse_known_hosts(f"@cert-authority *.lab {authority}\n"))
+    engine.servers.add(ServerRecord("by-authority", "gpu.lab"))
+    dropped = engine.servers.distrust_revoked(parse_known_hosts(f"@revoked * {server.host_key}\n@revoked * {authority}\n"))
+    assert dropped == {"one": [fingerprint_of(server)], "": [HostKey(authority).fingerprint]}
+    assert [r.host_keys for r in engine.servers.list()] == [(), ()]
+    assert code_of(lambda: engine.servers.connect("one")) == "ssh.host-key-unknown"
+    assert engine.servers.distrust_revoked(parse_known_hosts(f"@revoked * {server.host_key}\n")) == {}
+    assert engine.audit.verify()["verdict"] == "verified"
+
+
 def test_groups_select(engine):
     for n in range(3):
         engine.servers.add(ServerRecord(f"s{n}", "10.0.0.1", group="g" if n else ""))

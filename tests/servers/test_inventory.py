@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,8 @@ from console.servers.inventory import GRACE_S, InventoryRecord, gather
 from console.servers.keys import HostKey
 from console.servers.record import ServerRecord
 from console.servers.results import FactResult, judge
+from console.store import servers as table
+from console.transport import ssh
 from console.transport.ssh import connect
 
 
@@ -87,18 +90,48 @@ def test_hostile_output_stays_evidence(practice_server):
     assert "\\xff\\xfe<b>=cmd" in found["a.bad"].evidence["stdout"] and found["b.next"].value == "on"
 
 
-def test_an_account_without_a_shell_is_named(practice_server):
+@pytest.mark.parametrize(("instead", "why"), [
+    ("echo 'This account is closed.' >&2; exit 1", "This account is closed."), ("echo 'Menu: 1) mail'; exit 0", "Menu: 1) mail"),
+    ("exit 0", "without output"), ("cat", "gave the script back"), ("exec yes", "y."), ("exec yes >&2", "y."), ("sleep 60", "did not begin within 0.5 s")],
+    ids=["refuses", "menu", "nothing", "echo", "endless", "endless-errors", "hangs"])  # fmt: skip
+def test_an_account_without_a_shell_is_named(practice_server, monkeypatch, instead, why):
+    monkeypatch.setattr(subject, "BEGIN_S", 0.5)
     server = practice_server()
-    (server.tools / "sh").write_text("#!/bin/sh\necho 'This account is closed.' >&2\nexit 1\n")
+    (server.tools / "sh").write_text(f"#!/bin/sh\n{instead}\n")
     (server.tools / "sh").chmod(0o755)
+    started = time.monotonic()
     with closing(connect(server.target())) as link, pytest.raises(SealiftError) as caught:
         gather(link, [fact("a.x", "echo", "hi")])
-    assert caught.value.code == "inventory.no-shell" and "closed" in caught.value.message()
+    assert caught.value.code == "inventory.no-shell" and why in caught.value.message(), caught.value.message()
+    assert time.monotonic() - started < 8
 
 
-def added(engine, server, name: str) -> None:
+@pytest.mark.parametrize(("sudo", "why"), [
+    ("echo 'no sudo for you' >&2; exit 1", "no sudo for you"), ("exec yes >&2", "does not come to an end"), ("exec sleep 60", "did not answer")],
+    ids=["refuses", "floods", "hangs"])  # fmt: skip
+def test_what_goes_wrong_with_sudo_costs_only_what_needs_root(practice_server, monkeypatch, sudo, why):
+    monkeypatch.setattr(ssh, "SUDO_S", 0.5)
+    server = practice_server()
+    (server.tools / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+    (server.tools / "sudo").chmod(0o755)
+    wanted = fact("a.plain", "echo", "hi"), fact("b.root", "id", needs_root=True)
+    with closing(connect(server.target(sudo="nopasswd"))) as link:
+        seen = gather(link, wanted, root="sudo")
+    found = {f.id: judge(f, seen[f.id]) for f in wanted}
+    assert found["a.plain"].value == "hi" and found["b.root"].state == "unreadable" and why in found["b.root"].reason
+
+
+def test_a_sudo_password_that_is_missing_is_not_called_a_missing_sudo(engine, practice_server):
+    server = practice_server()
+    added(engine, server, "one", sudo="password")
+    said = engine.inventory.refresh(NullContext(), ["one"])["one"].facts["kernel.log"]
+    assert said.state == "unreadable" and said.reason == "it needs root here, and the sudo password was not given"
+    assert said.reason.into("zh_CN") != said.reason
+
+
+def added(engine, server, name: str, **more) -> None:
     target = server.target()
-    engine.servers.add(ServerRecord(name, target.address, target.port, target.user, target.identity_file, "key"))
+    engine.servers.add(ServerRecord(name, target.address, target.port, target.user, target.identity_file, "key", **more))
     engine.servers.trust(name, HostKey(server.host_key).fingerprint)
 
 
@@ -149,6 +182,48 @@ def test_cancel_ends_a_run_that_waits(engine, practice_server, monkeypatch):
     monkeypatch.setattr(subject, "_read_frames", cancelled_meanwhile)
     with pytest.raises(Cancelled):
         engine.inventory.refresh(ctx, ["one"])
+
+
+def test_servers_behind_a_bastion_share_one_connection_to_it(engine, practice_server, monkeypatch):
+    gate, inner = practice_server("gate"), practice_server("inner")
+    added(engine, gate, "gate")
+    for name in ("s1", "s2", "s3", "s4"):
+        added(engine, inner, name, jump=("gate",))
+    opened, real = [], ssh._handshake
+    monkeypatch.setattr(ssh, "_handshake", lambda target, *more: (opened.append(target.name), real(target, *more))[1])
+    taken = engine.inventory.refresh(NullContext(), ["s1", "s2", "s3", "s4"])
+    assert all(r.reached for r in taken.values()), {n: r.error for n, r in taken.items()}
+    assert sorted(opened) == ["gate", "s1", "s2", "s3", "s4"]
+    gate.stop()
+    opened.clear()
+    taken = engine.inventory.refresh(NullContext(), ["s1", "s2", "s3", "s4"])
+    assert {r.error["code"] for r in taken.values()} == {"ssh.refused"} and all("gate" in r.error["message"] for r in taken.values())
+    assert not opened
+
+
+def test_silent_servers_do_not_hold_up_the_others(engine, practice_server, monkeypatch):
+    """More of them than are asked at a time: what answers is there long before they are given up."""
+    monkeypatch.setattr(subject.crew, "PATIENCE_S", 0.1)
+    engine.settings.set("inventory.threads", "2")
+    good = practice_server("good")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for number in range(5):
+            engine.servers.add(ServerRecord(f"a-mute-{number}", "127.0.0.1", mute.getsockname()[1], auth="password"))
+            table.pin_keys(engine.store, f"a-mute-{number}", [good.host_key], "fingerprint")
+        added(engine, good, "good")
+        ctx, heard = Context(engine.events), []
+
+        def answered(event) -> None:
+            if isinstance(event, ServerResult):
+                heard.append(event.server)
+                ctx.cancel()
+
+        engine.events.subscribe(answered)
+        began = time.monotonic()
+        with pytest.raises(Cancelled):
+            engine.inventory.refresh(ctx)
+        assert heard == ["good"] and time.monotonic() - began < 10
+        assert engine.inventory.latest("a-mute-0") is None
 
 
 def test_differences_tell_what_changed(engine, practice_server):

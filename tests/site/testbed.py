@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TESTBED = Path(__file__).resolve().parents[3] / "shared" / "testbed" / "testbed"
+TESTBED = Path(os.environ.get("SEALIFT_TESTBED") or Path(__file__).resolve().parents[3] / "shared" / "testbed" / "testbed")
 NAMESPACE, LINK, ADDRESS = "sealift-console", "slcons", "10.213.0.2/24"
 
 

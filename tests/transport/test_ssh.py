@@ -20,6 +20,12 @@ from console.transport import ssh
 from console.transport.ssh import Login, Target, connect, fingerprint, key_blob, offered_key
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """One try only; what takes no more log-ins has a test of its own."""
+    monkeypatch.setattr(ssh, "BUSY_WAITS_S", ())
+
+
 @pytest.fixture
 def server(practice_server):
     return practice_server()
@@ -198,6 +204,49 @@ def test_encrypted_key_needs_the_right_passphrase(practice_server, tmp_path):
     assert code_of(lambda: connect(target)) == "ssh.identity-locked"
     assert code_of(lambda: connect(target, Login(passphrase=Secret("wrong")))) == "ssh.identity-passphrase"
     connect(target, Login(passphrase=Secret("pass word"))).close()
+
+
+def test_a_server_that_takes_no_more_log_ins_is_tried_again(server, monkeypatch):
+    """As OpenSSH does with the eleventh that is not logged in yet: it says so, or only closes."""
+    monkeypatch.setattr(ssh, "BUSY_WAITS_S", (0.0, 0.0))
+    for said in (b"Exceeded MaxStartups\r\n", b""):
+        turns = TurnsAway(server.target(), 2, said)
+        connect(turns.target).close()
+        assert turns.away == 0
+        turns = TurnsAway(server.target(), 3, said)
+        with pytest.raises(SealiftError) as caught:
+            connect(turns.target)
+        assert caught.value.code == ("ssh.too-many-logins" if said else "ssh.connection-lost") and caught.value.retryable
+        assert turns.away == 0 and (not said or "MaxStartups" in caught.value.message())
+
+
+class TurnsAway:
+    """A door before a server that turns the first ``away`` callers away, with words or without."""
+
+    def __init__(self, target: Target, away: int, said: bytes):
+        self._listener, self._where = socket.create_server(("127.0.0.1", 0)), (target.address, target.port)
+        self.target, self.away, self._said = replace(target, port=self._listener.getsockname()[1]), away, said
+        threading.Thread(target=self._serve, args=(away + 1,), daemon=True).start()
+
+    def _serve(self, callers: int) -> None:
+        with self._listener:
+            for _caller in range(callers):
+                near = self._listener.accept()[0]
+                if self.away:
+                    self.away -= 1
+                    near.sendall(self._said)
+                    near.close()
+                    continue
+                far = socket.create_connection(self._where)
+                threading.Thread(target=_carry, args=(far, near), daemon=True).start()
+                threading.Thread(target=_carry, args=(near, far), daemon=True).start()
+
+
+def _carry(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
 
 
 def _speaks(*said: bytes, then: str = "close"):

@@ -208,6 +208,14 @@ def test_a_host_certificate_is_believed(sshd, keys, host_key):
     assert offered_key(replace(target, host_keys=(authority,))) == target.host_keys[0]
 
 
+def test_a_host_certificate_may_name_hosts_by_a_pattern(sshd, keys):
+    authority = "@cert-authority " + " ".join((keys / "ca.pub").read_text().split()[:2])
+    target = sshd(more=certified(keys, "host_ed25519", "-h", "-n", "*.lab,127.0.?.2"))
+    connect(replace(target, host_keys=(authority,))).close()
+    other = sshd(more=certified(keys, "host_ed25519", "-h", "-n", "*.lab,127.0.?.3,[1]27.0.0.2"))
+    assert code_of(lambda: connect(replace(other, host_keys=(authority,)))) == "ssh.host-certificate"
+
+
 @pytest.mark.parametrize(("options", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
 def test_a_host_certificate_that_does_not_hold_is_refused(sshd, keys, options, reason):
     target = sshd(more=certified(keys, "host_ed25519", *options))

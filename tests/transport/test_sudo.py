@@ -18,6 +18,7 @@ while [ $# -gt 0 ]; do case $1 in
 esac; shift; done
 case "$(cat "$HOME/sudo-mode")" in
   free) exec "$@";;
+  floods) exec yes "$prompt" >&2;;
   denied) echo "practice is not in the sudoers file." >&2; exit 1;;
 esac
 [ -n "$quiet" ] && { echo "sudo: a password is required" >&2; exit 1; }
@@ -90,3 +91,23 @@ def test_missing_password_and_no_sudo_are_named(with_sudo):
         assert link.run(("cat",), stdin=b"data", sudo=True).stdout == b"data"
     with with_sudo("asks", "none") as link:
         assert refusal(link).code == "ssh.sudo-refused"
+
+
+def test_a_sudo_that_never_stops_talking_is_ended(with_sudo):
+    with with_sudo("floods", password="wrong") as link:
+        assert refusal(link).code == "ssh.sudo-refused"
+        assert link.run(("echo", "on")).ok
+    with with_sudo("floods", "nopasswd", None) as link:
+        problem = refusal(link)
+        assert problem.code == "ssh.sudo-refused" and "end of what it says" in problem.message()
+
+
+def test_who_gave_a_wrong_password_is_told(with_sudo):
+    told = []
+    with with_sudo("asks", password="wrong") as link:
+        link.sudo_wrong = lambda: told.append("wrong")
+        refusal(link)
+    with with_sudo("asks") as link:
+        link.sudo_wrong = lambda: told.append("right")
+        link.run(("true",), sudo=True)
+    assert told == ["wrong"]

@@ -122,7 +122,7 @@ class ServerView:
             return ""
         value = found.value
         if isinstance(value, Mapping):
-            value = value.get("PRETTY_NAME") or value.get("pretty_name") or value.get("name") or ""
+            value = value.get("os_pretty_name") or value.get("name") or ""
         return str(value)
 
     def device(self, key: DeviceKey | None) -> Any:

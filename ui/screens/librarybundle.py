@@ -9,7 +9,6 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from console import units
-from console.bundles.inspection import said
 from console.i18n import N_
 from ui import theme
 from ui.models.rows import Column
@@ -155,7 +154,7 @@ def findings(say: Say, told: list[dict[str, Any]]) -> Table:
     """What was found, worst first as the engine lists it."""
     table = Table([Column(say(N_("Finding")), lambda f: f["code"], width=170, mono=True, tone=_finding_tone),
                    Column(say(N_("Where")), lambda f: str(f.get("path") or "–"), width=190),
-                   Column(say(N_("What it says")), lambda f: said(f, say))], say(N_("Findings")))
+                   Column(say(N_("What it says")), lambda f: say(f["message"]))], say(N_("Findings")))
     table.show_records(told)
     table.fit_rows(6)
     return table

@@ -11,9 +11,10 @@ from PySide6.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLineEdit, QS
 
 from console.errors import SealiftError
 from console.secrets import Secret
-from console.servers.importing import parse_csv, parse_ssh_config, read_text
-from console.servers.keys import parse_known_hosts
+from console.servers.importing import parse_csv, read_text
+from console.servers.keys import HostKey, parse_known_hosts
 from console.servers.record import ServerRecord
+from console.servers.sshconfig import parse_ssh_config
 from ui import theme
 from ui.desk import Desk
 from ui.screens.siteimport import ImportServersDialog, KnownHostsDialog
@@ -221,8 +222,9 @@ def confirm_host_key(parent: QWidget, desk: Desk, name: str, then: Any = None) -
 
     def offered(answer: tuple[Any, ServerRecord]) -> None:
         key, record = answer
+        own = [line for line in record.host_keys if not HostKey(line).authority]
         changed = t("This server was known by another key. Either it was installed anew, or somebody is in between.") \
-            if record.host_keys and key.line not in record.host_keys else ""
+            if own and key.line not in own else ""
         FingerprintDialog(
             parent, t, t("Is this really {server}?", server=name),
             t("Compare this fingerprint with one that you got another way, such as from the server's own console "

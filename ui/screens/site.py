@@ -129,8 +129,6 @@ class SiteScreen(Screen):
         split.setHandleWidth(theme.M)
         split.addWidget(self._kinds)
         split.addWidget(self._details)
-        split.setStretchFactor(0, 3)
-        split.setStretchFactor(1, 2)
         tools = row(self._segments(), self._filter, *self._choices(), gap=theme.S)
         tools.setStretch(1, 1)
         states = row(self._chips, self._counts, gap=theme.M)
@@ -186,7 +184,7 @@ class SiteScreen(Screen):
         first = lambda v, name: next((str(getattr(d, name)) for d in v.devices if getattr(d, name)), "")  # noqa: E731
         return [
             ("name", Column(t("Server"), lambda v: v.name, width=132)),
-            ("state", Column(t("State"), lambda v: t(state(v)[1]), tone=lambda v: state(v)[0], width=142,
+            ("state", Column(t("State"), lambda v: t(state(v)[1]), tone=lambda v: state(v)[0], width=164,
                              sort=lambda v: order.index(v.state))),
             ("devices", Column(t("Devices"), lambda v: v.summary)),
             ("memory", Column(t("Memory"), lambda v: units.size(v.memory_bytes), number=True, width=86,
@@ -201,7 +199,8 @@ class SiteScreen(Screen):
             ("firmware", Column(t("Firmware"), lambda v: first(v, "firmware_version"), width=120)),
             ("changes", Column(t("Changes"), lambda v: str(len(v.changes)) if v.changes else "", number=True, width=86,
                                sort=lambda v: len(v.changes))),
-            ("asked", Column(t("Asked"), lambda v: wording.when(v.inventory.taken_at) if v.inventory else "–", width=158))]
+            ("asked", Column(t("Asked"), lambda v: wording.when_short(v.inventory.taken_at) if v.inventory else "–", width=104,
+                             sort=lambda v: v.inventory.taken_at if v.inventory else ""))]
 
     # -- data -----------------------------------------------------------------------------------------------------
 
@@ -300,6 +299,8 @@ class SiteScreen(Screen):
         self._segment.button(kind).setChecked(True)
         self._kinds.setCurrentIndex(kind)
         self._split.setOrientation(Qt.Orientation.Vertical if kind else Qt.Orientation.Horizontal)
+        self._split.setStretchFactor(0, 1 if kind else 5)  # what a larger window gains goes to the picture
+        self._split.setStretchFactor(1, 1)
         self._split.setSizes([300, 300] if kind else [self.width() - 500, 440] if self.width() > 1100 else [372, 404])
         for widget in (self._level, self._group):
             widget.setVisible(kind == PICTURE)

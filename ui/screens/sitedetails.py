@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt
@@ -9,6 +10,7 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QGridLayout, QLineEdit, QSplitter, QTabWidget, QWidget
 
 from console import units
+from console.errors import shown
 from console.i18n import tr
 from ui import theme
 from ui.models.rows import Column
@@ -52,6 +54,28 @@ class Pairs(QWidget):
                 value.setText(values[caption])
 
 
+def host_values(known: Any, t: Callable[..., str]) -> dict[str, str]:
+    """What an inventory tells of the server itself, by caption; what it does not tell is left out."""
+    def value(name: str) -> Any:
+        fact = known.facts.get(name) if known is not None else None
+        return fact.value if fact is not None and fact.state == "value" else None
+
+    def joined(*parts: Any) -> str:
+        return " · ".join(str(part) for part in parts if part)
+
+    release, cpu, machine, memory, store = (value(name) or {} for name in ("os.release", "cpu.info", "os.machine", "memory.info", "disk.store"))
+    free = store.get("free_bytes")
+    found = {
+        t("System"): joined(release.get("os_pretty_name")), t("Kernel"): joined(value("os.kernel"), value("os.arch")),
+        t("Machine"): joined(" ".join(filter(None, (machine.get("maker"), machine.get("product")))), machine.get("firmware_version")),
+        t("Processors"): joined(cpu.get("model_name"), cpu.get("cpu_count") and t("CPUs: {count}", count=cpu["cpu_count"]),
+                                cpu.get("numa_nodes") and t("NUMA nodes: {count}", count=cpu["numa_nodes"])),
+        t("Main memory"): t("{free} free of {total}", free=units.size(memory["mem_available_kib"] * 1024), total=units.size(memory["mem_total_kib"] * 1024))
+        if {"mem_available_kib", "mem_total_kib"} <= memory.keys() else "",
+        t("Room for models"): t("{free} free on {mount}", free=units.size(free), mount=store.get("mount")) if free is not None else ""}
+    return {caption: str(shown(text)) for caption, text in found.items() if text}
+
+
 class Details(Card):
     """The chosen server. A tab is made and filled when it is looked at, so that walking through servers stays quick."""
 
@@ -81,9 +105,9 @@ class Details(Card):
         t = self.t
         self._devices = Table(
             [Column("#", lambda d: str(d.index), number=True, width=56, sort=lambda d: d.index),
-             Column(t("Health"), lambda d: t(HEALTH[d.health][1]), tone=lambda d: HEALTH[d.health][0], width=104),
-             Column(t("Device"), lambda d: d.name or ""),
-             Column(t("Memory"), self._memory_words, number=True, width=118, sort=lambda d: filled(d) or 0)],
+             Column(t("Health"), lambda d: t(HEALTH[d.health][1]), tone=lambda d: HEALTH[d.health][0], width=100),
+             Column(t("Device"), lambda d: d.model or d.name or ""),
+             Column(t("Used"), self._used, number=True, width=74, sort=lambda d: filled(d) or 0)],
             t("Devices"), key=key_of)
         self._devices.chosen.connect(self._device_chosen)
         self._device_source = SourcePane(t, t("Devices"))
@@ -91,11 +115,9 @@ class Details(Card):
         self._devices_half = _halves(self._devices, self._device_source)
         return holder(_filling(self._no_devices, self._devices_half))
 
-    def _memory_words(self, device: Any) -> str:
-        part, total = filled(device), device.memory_total_bytes
-        if part is None or not total:
-            return units.size(total)
-        return self.t("{percent} % of {total}", percent=f"{part * 100:.0f}", total=units.size(total))
+    def _used(self, device: Any) -> str:
+        part = filled(device)
+        return "–" if part is None else f"{part * 100:.0f} %"
 
     def _facts_tab(self) -> QWidget:
         t = self.t
@@ -115,9 +137,8 @@ class Details(Card):
     def _changes_tab(self) -> QWidget:
         t = self.t
         self._since = label("", "muted", wrap=True)
-        self._changes = Table([Column(t("What changed"), self._change_words, tone=lambda d: change_tone(d.kind)),
-                               Column(t("Before"), lambda d: _brief(d.before), width=110),
-                               Column(t("Now"), lambda d: _brief(d.after), width=110)], t("Changes"), sortable=False)
+        self._changes = Table([Column(t("Where"), lambda d: d.subject, tone=lambda d: change_tone(d.kind), width=150),
+                               Column(t("What changed"), self._change_apart)], t("Changes"), sortable=False)
         self._change_words_whole = label("", wrap=True, selectable=True)
         self._changes.chosen.connect(lambda d: self._change_words_whole.setText(self._change_words(d) if d else ""))
         made = column(self._since, self._changes, self._change_words_whole, gap=theme.S, margins=(0, theme.M, 0, 0))
@@ -229,7 +250,8 @@ class Details(Card):
     def _about_tab(self) -> QWidget:
         t, screen = self.t, self._screen
         self._banners, self._banner_of = column(gap=theme.M), None
-        names = (t("Devices"), t("Joined by"), t("Memory"), t("Address"), t("Login"), t("Administrator rights"), t("Way to it"),
+        names = (t("Devices"), t("Joined by"), t("Memory"), t("System"), t("Kernel"), t("Machine"), t("Processors"), t("Main memory"), t("Room for models"),
+                 t("Address"), t("Login"), t("Administrator rights"), t("Way to it"),
                  t("Group"), t("Labels"), t("Model folder"), t("Host key"), t("Last asked"))
         self._pairs = Pairs(names, mono=(t("Host key"), t("Model folder")))
         self._ask = button(t("Ask a&gain"), lambda: screen.ask((self._view.name,)), icon="refresh")
@@ -252,7 +274,7 @@ class Details(Card):
             memory = units.size(view.memory_bytes) if view.memory_used_bytes is None else t(
                 "{used} of {total}", used=units.size(view.memory_used_bytes), total=units.size(view.memory_bytes))
             found = {t("Devices"): view.summary, t("Joined by"): topology_words(view.topology, t), t("Memory"): memory}
-        return found | {
+        return found | host_values(view.known, t) | {
             t("Address"): f"{record.address}:{record.port}", t("Login"): f"{record.user} ({t(dict(AUTHS)[record.auth])})",
             t("Administrator rights"): t(dict(SUDOS)[record.sudo]),
             t("Way to it"): " → ".join((t("this desktop"), *record.jump, record.name)) if record.jump else t("directly"),
@@ -314,6 +336,11 @@ class Details(Card):
             self._evidence.show_thing(self.t("Facts"), "", [], wording.when, None)
             return
         self._evidence.show_only(fact, wording.when, view.known.taken_at)
+
+    def _change_apart(self, change: Any) -> str:
+        """What changed, without the thing that it speaks of, which stands beside it."""
+        whole = self._change_words(change)
+        return whole.removeprefix(change.subject).lstrip(": ：") if whole.startswith(change.subject) else whole
 
     def _change_words(self, change: Any) -> str:
         return tr(change.text, self._screen.desk.lang, subject=change.subject, before=_brief(change.before), after=_brief(change.after))

@@ -8,7 +8,8 @@ from typing import Any
 
 from PySide6.QtWidgets import QCheckBox, QWidget
 
-from console.errors import SealiftError
+from console.errors import SealiftError, shown
+from console.i18n import into
 from console.servers.importing import Imported, LineProblem
 from console.servers.keys import HostKey, KnownHosts
 from console.servers.record import ServerRecord
@@ -63,13 +64,14 @@ class ImportServersDialog(Dialog):
     def _show_problems(self, heading: str, problems: list[LineProblem]) -> None:
         t = self._desk.t
         clear(self._wrong)
+        say = lambda problem: shown(into(problem.text, self._desk.lang))  # noqa: E731 - a name for a one-line idea
         lines = Table([Column(t("Line"), lambda p: str(p.line) if p.line else "–", number=True, width=64, sort=lambda p: p.line),
-                       Column(t("What is wrong"), lambda p: p.text, tone=lambda _p: "warn")], t("What is wrong"))
+                       Column(t("What is wrong"), say, tone=lambda _p: "warn")], t("What is wrong"))
         lines.show_records(problems, select_first=True)
         lines.fit_rows(4)
-        whole = label(problems[0].text, wrap=True, selectable=True)
-        whole.setVisible(max(len(problem.text) for problem in problems) > LONG)
-        lines.chosen.connect(lambda problem: whole.setText(problem.text if problem else ""))
+        whole = label(say(problems[0]), wrap=True, selectable=True)
+        whole.setVisible(max(len(say(problem)) for problem in problems) > LONG)
+        lines.chosen.connect(lambda problem: whole.setText(say(problem) if problem else ""))
         self._wrong.addWidget(Banner("warn", heading))
         self._wrong.addWidget(lines)
         self._wrong.addWidget(whole)
@@ -107,6 +109,7 @@ class KnownHostsDialog(Dialog):
         waiting = [r for r in records if all(HostKey(key).authority for key in r.host_keys)]
         found = [_Found(r, tuple(HostKey(key) for key in known.keys_for(r.address, r.port))) for r in waiting]
         self._found = [one for one in found if one.keys]
+        self._revoked = [r.name for r in records if any(key in known.revoked for key in r.host_keys)]
         super().__init__(parent, t("Host keys from a known_hosts file"),
                          label(t("Keys for {count} servers", count=len(self._found)), "heading"), ElidedLabel(path, "muted"),
                          label(t("Trust this file only if it was written on a machine that has compared these keys. Servers with "
@@ -119,29 +122,34 @@ class KnownHostsDialog(Dialog):
         table.fit_rows(6)
         if self._found:
             self.body.addWidget(table)
+        if self._revoked:
+            self.body.addWidget(Banner("warn", t("The file revokes keys that are trusted here."), t(
+                "These servers are not spoken to any more until a key of theirs is compared anew: {servers}",
+                servers=", ".join(self._revoked))))
         self._authorities = QCheckBox(t("Trust its certificate &authorities too ({count}), for every server without a key of its own",
                                         count=len(known.authorities)))
         self._authorities.setVisible(bool(known.authorities))
         self.body.addWidget(self._authorities)
         if known.skipped:
-            lines = Table([Column(t("Line"), lambda p: str(p[0]), number=True, width=64), Column(t("Why it is not used"), lambda p: p[1])],
+            lines = Table([Column(t("Line"), lambda p: str(p[0]), number=True, width=64), Column(t("Why it is not used"), lambda p: shown(into(p[1], desk.lang)))],
                           t("Lines that are not used"))
             lines.show_records(known.skipped)
             lines.fit_rows(3)
             self.body.addLayout(field(t("Lines that are not used"), lines))
         self.add_button(t("&Cancel"), self.reject)
-        self._trust = self.add_button(t("&Trust these keys"), self._pin, primary=True)
+        self._trust = self.add_button(t("&Take over the file") if self._revoked else t("&Trust these keys"), self._pin, primary=True)
         self._trust.setObjectName("confirm")
         self._authorities.toggled.connect(self._judge)
         self._judge()
 
     def _judge(self) -> None:
-        self._trust.setEnabled(bool(self._found) or self._authorities.isChecked())
+        self._trust.setEnabled(bool(self._found or self._revoked) or self._authorities.isChecked())
 
     def _pin(self) -> None:
         servers, known, authorities = self._desk.engine.servers, self._known, self._authorities.isChecked()
 
         def work() -> None:
+            servers.distrust_revoked(known)
             if self._found:
                 servers.trust_known_hosts(known)
             if authorities:

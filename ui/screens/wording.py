@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from console import units
 from console.bundles import drives
 from console.errors import shown
-from console.i18n import N_, tr
+from console.i18n import N_, Said, into, tr
 from ui.widgets.dialogs import error_parts
 
 FACT_TONES = {"value": None, "empty": "muted", "absent": "muted", "unreadable": "warn"}
@@ -139,6 +139,13 @@ def when(stamp: str | None) -> str:
         return str(shown(stamp))
 
 
+def when_short(stamp: str | None) -> str:
+    """The time alone when it is of today, else the date alone, where there is little room: ``"22:33 UTC"``."""
+    whole = when(stamp)
+    day, _, moment = whole.partition(" ")
+    return moment if moment and day == f"{datetime.now(UTC):%Y-%m-%d}" else day
+
+
 def host_key(line: str) -> str:
     """``"ssh-ed25519 SHA256:…"`` of an OpenSSH public key."""
     from console.servers.keys import HostKey
@@ -160,7 +167,8 @@ def fact_answer(fact: Any, say: Callable[..., str]) -> str:
     words = {"empty": N_("Nothing to report"), "absent": N_("The tool is not there"),
              "unreadable": N_("Could not be read")}
     said = say(words.get(fact.state, fact.state))
-    return f"{said}: {fact.reason}" if getattr(fact, "reason", None) else said
+    reason = getattr(fact, "reason", None)
+    return f"{said}: {say(reason.text, **reason.params) if isinstance(reason, Said) else reason}" if reason else said
 
 
 def short(value: Any) -> str:
@@ -208,7 +216,7 @@ def banner_tone(verdict: str) -> str:
 
 def reason(check: Any, lang: str) -> str:
     """Why a check judged as it did."""
-    return tr(check.reason, lang, **{key: shown(value) for key, value in check.params.items()})
+    return tr(check.reason, lang, **{key: shown(into(value, lang)) for key, value in check.params.items()})
 
 
 def remedy(check: Any, lang: str) -> str:

@@ -50,7 +50,7 @@ class Level:
     joined: bool
 
 
-LARGE = Level("large", N_("Large"), (70, 92), 7, 664, 16, 54, True)
+LARGE = Level("large", N_("Large"), (70, 92), 7, 668, 16, 54, True)
 MEDIUM = Level("medium", N_("Medium"), (46, 62), 6, 472, 15, 52, True)
 SMALL = Level("small", N_("Small"), (31, 44), 5, 346, 14, 50, True)
 COMPACT = Level("compact", N_("Compact"), (15, 20), 3, 164, 8, 22, False)
@@ -97,9 +97,10 @@ def lay_out(view: ServerView, level: Level) -> CardPlan:
 
 
 def _plain(view: ServerView, level: Level) -> CardPlan:
-    """Tiles in rows, in the order of the nodes, a wider gap in the middle of a row of eight."""
+    """Tiles in rows, a wider gap in the middle of a row of eight; by number, since nothing says here to which node they belong."""
     (wide, high), tiles = level.tile, []
-    order = [place for node in view.topology.nodes for place in node.places]
+    order = sorted((place for node in view.topology.nodes for place in node.places),
+                   key=lambda place: (view.devices[place].vendor, view.devices[place].index))
     for number, place in enumerate(order):
         line, spot = divmod(number, ROW)
         left = level.pad + spot * (wide + level.gap) + (spot * 2 >= ROW) * 2 * level.gap
@@ -115,9 +116,10 @@ def _joined(view: ServerView, level: Level) -> CardPlan:
     """Boxes of nodes beside and below each other, their tiles in rows of at most eight, and the fabric's line."""
     topology, boxes, tiles, switches, rows = view.topology, [], [], [], []
     left, top, lowest = level.pad, level.head, level.head
-    for node in topology.nodes:
+    begins = _line_begins([_box_size(node, level)[0] for node in topology.nodes], level.card - 2 * level.pad)
+    for number, node in enumerate(topology.nodes):
         width, height = _box_size(node, level)
-        if left > level.pad and left + width > level.card - level.pad:
+        if number in begins:
             left, top = level.pad, lowest + BUS + BOX_GAP
         box = QRect(left, top, width, height)
         boxes.append((node, box))
@@ -130,6 +132,22 @@ def _joined(view: ServerView, level: Level) -> CardPlan:
     caption = QRect(level.pad, lowest + BUS + arcs, level.card - 2 * level.pad, CAPTION)
     return CardPlan(level.card, caption.bottom() + level.pad - 2, tuple(tiles), tuple(boxes), tuple(switches),
                     tuple(sorted(set(rows))), caption)
+
+
+def _line_begins(widths: list[int], room: int) -> set[int]:
+    """Which boxes begin a line of their own: as few lines as there can be, as equally filled as there can be."""
+    def broken(limit: int) -> list[int]:
+        begins, used = [], 0
+        for number, width in enumerate(widths):
+            if used and used + BOX_GAP + width > limit:
+                begins.append(number)
+                used = 0
+            used += width + (BOX_GAP if used else 0)
+        return begins
+
+    fewest = len(broken(room))
+    narrowest = next((limit for limit in range(max(widths, default=0), room, 8) if len(broken(limit)) == fewest), room) if fewest else room
+    return set(broken(narrowest))
 
 
 def _box_size(node: Node, level: Level) -> tuple[int, int]:
@@ -224,7 +242,7 @@ def draw(painter: QPainter, view: ServerView, plan: CardPlan, level: Level, say:
     for node, box in plan.boxes:
         _draw_box(painter, node, box, say)
     for outline in plan.switches:
-        painter.setPen(QPen(QColor(shades.border_strong), 1, Qt.PenStyle.DotLine))
+        painter.setPen(QPen(QColor(shades.muted), 1, Qt.PenStyle.DotLine))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRoundedRect(QRectF(outline).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
     _draw_ports(painter, view, plan)
@@ -339,7 +357,23 @@ def _draw_fabrics(painter: QPainter, view: ServerView, plan: CardPlan, say: Say)
         (_draw_bus if fabric.whole else _draw_arcs)(painter, fabric, places, plan, colour)
     painter.setFont(_font(8.5))
     painter.setPen(QColor(shades.muted))
-    _text(painter, plan.caption.adjusted(0, 2, 0, 0), words)
+    where, taken = plan.caption.adjusted(0, 2, 0, 0), 0
+    if plan.switches:
+        taken = _draw_legend(painter, where, say(N_("one PCIe switch")))
+    _text(painter, where.adjusted(0, 0, -taken, 0), words)
+
+
+def _draw_legend(painter: QPainter, where: QRect, words: str) -> int:
+    """What a dotted outline means, at the right end; gives the width taken."""
+    taken = painter.fontMetrics().horizontalAdvance(words) + 1
+    painter.drawText(QRect(where.right() - taken, where.top(), taken + 1, where.height()), _VCENTRE, words)
+    sample = QRectF(where.right() - taken - 24, where.center().y() - 5, 18, 10)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    pen = painter.pen()
+    painter.setPen(QPen(QColor(theme.palette().muted), 1, Qt.PenStyle.DotLine))
+    painter.drawRoundedRect(sample.adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
+    painter.setPen(pen)
+    return taken + 24 + theme.S
 
 
 def _draw_bus(painter: QPainter, fabric: Fabric, places: list[QRect], plan: CardPlan, colour: QColor) -> None:

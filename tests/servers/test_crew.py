@@ -1,0 +1,69 @@
+"""Work for many servers: results as they come, and nothing that waits for those that keep silent."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from console.servers.crew import results
+
+
+def test_every_result_comes_once():
+    assert sorted(results(range(50), lambda n: n * n, 4)) == [n * n for n in range(50)]
+    assert list(results([], len, 4)) == []
+
+
+def test_only_so_many_work_at_once():
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(n: int) -> int:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        with lock:
+            now -= 1
+        return n
+
+    assert len(list(results(range(40), work, 3))) == 40 and most <= 3
+
+
+def test_silent_ones_do_not_hold_up_the_rest():
+    """Three threads, and five that never answer until everybody else has."""
+    go = threading.Event()
+
+    def work(n: int) -> int:
+        if n < 5:
+            assert go.wait(30)
+        return n
+
+    got = []
+    for n in results(range(20), work, 3, patience_s=0.01):
+        got.append(n)
+        if len(got) == 15:
+            assert min(got) == 5
+            go.set()
+    assert sorted(got) == list(range(20))
+
+
+def test_there_is_an_end_to_beginning_more():
+    go, begun, lock = threading.Event(), [], threading.Lock()
+
+    def work(n: int) -> int:
+        with lock:
+            begun.append(n)
+            if len(begun) == 4:
+                go.set()
+        assert go.wait(30)
+        return n
+
+    found = results(range(30), work, 2, patience_s=0.01, most=4)
+    next(found)
+    assert sorted(begun)[:4] == [0, 1, 2, 3]
+    assert len(list(found)) == 29
+
+
+def test_an_exception_of_the_work_is_the_takers():
+    with pytest.raises(ZeroDivisionError):
+        list(results([1, 0], lambda n: 1 // n, 1))
