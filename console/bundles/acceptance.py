@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 
 from console import __built__
 from console.bundles import layout
-from console.bundles.inspection import REMARK, Beliefs, Inspection
+from console.bundles.inspection import Beliefs, Inspection
 from console.bundles.manifest import Statement
-from console.bundles.screening import Finding
+from console.bundles.screening import REMARK, Finding
 from console.errors import SealiftError, VerdictError, code
 from console.i18n import N_
 from console.jobs.job import Context

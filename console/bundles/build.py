@@ -75,7 +75,9 @@ def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Seque
         warnings = vetting.screen_sources(ctx, asked)
         ctx.phase(N_("Hash"))
         reads = _read_all(ctx, asked)
-        vetting.check_origin(asked, {path: r.entry.sha256 for path, r in reads.items()})
+        digests = {path: r.entry.sha256 for path, r in reads.items()}
+        vetting.check_origin(asked, digests)
+        warnings += vetting.check_publishers(asked, digests)
     installed = {part.id: _installed(part) for part in asked.parts}
     asked, bill = _with_bill(asked, reads, installed)
     entries = [r.entry for r in reads.values()]

@@ -15,7 +15,8 @@ from console.bundles import layout, manifest
 from console.bundles.manifest import FileEntry, Index, Statement
 from console.bundles.media import GONE, Media, Unsafe, Volume, linked_folders, only, read_roots, read_small
 from console.bundles.parity import Group
-from console.bundles.screening import Finding
+from console.bundles.publishers import NOBODY, Publishers
+from console.bundles.screening import REMARK, Finding
 from console.errors import SealiftError
 from console.i18n import N_, Said
 from console.trust import dsse, root
@@ -38,8 +39,6 @@ SAID = {"object-missing": N_("the chunk is not on the drives that are here"),
 STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
           "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
 """States of volumes, and the words for them."""
-REMARK = "remark"
-"""Code of a finding that is for people to read and spoils no verdict."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,14 @@ class Revoked:
 
 @dataclass(frozen=True)
 class Beliefs:
-    """Whom a release has to be signed by. ``findings``: what is wrong with the trust roots that a bundle brings along."""
+    """Whom a release has to be signed by, and whom models may come from. ``findings``: what is wrong with the trust roots that a
+    bundle brings along."""
 
     keys: Mapping[str, tuple[PublicKey, str]]
     threshold: int = 1
     revoked: Mapping[str, Revoked] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    publishers: Publishers = NOBODY
 
 
 class Judge(Protocol):
@@ -110,6 +111,7 @@ class Inspection:
         states: by a volume's folder: complete, incomplete, damaged, older, newer or foreign.
         objected: the findings of the judge alone: of a release that is in order, and not wanted here and now.
         roots: the trust roots that it carries, by version.
+        publishers: what the signatures of its models' publishers came to, where they were checked.
     """
 
     media: Media
@@ -125,6 +127,7 @@ class Inspection:
     objected: list[dict[str, Any]] = field(default_factory=list)
     states: dict[Path, str] = field(default_factory=dict)
     roots: dict[int, bytes] = field(default_factory=dict)
+    publishers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
@@ -412,7 +415,7 @@ def document(seen: Inspection, hashed: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {
         "verdict": verdict, "signers": seen.signers, "findings": [*seen.findings, *seen.objected], "files": len(seen.files),
         "bytes": sum(f.size for f in seen.files), "hashed_bytes": hashed or 0, "bundle_id": seen.media.bundle_id,
-        "unknown_keys": seen.unknown_keys, "objects": len(objects),
+        "unknown_keys": seen.unknown_keys, "publishers": seen.publishers, "objects": len(objects),
         "parity": {"objects": len(seen.parity), "bytes": sum(g.object[1] for g in seen.parity)},
         "repairable": bool(bad) and all(f.get("repairable") for f in bad),
         "volumes": [{"number": v.number, "of": v.of, "label": v.label, "folder": str(v.folder),

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from console.bundles import layout, manifest, receipts, screening
+from console.bundles import layout, manifest, publishers, receipts, screening
 from console.bundles.acceptance import Site, accept, refused
 from console.bundles.copying import LIBRARY, SPACE, Copying
 from console.bundles.inspection import Inspection, inspect
@@ -271,6 +271,7 @@ class Library:
         ctx.phase(N_("Screen the contents"))
         self._screen(ctx, seen, statement, staging)
         self._check_model_signatures(seen, statement)
+        self._check_publishers(ctx, seen, statement, staging)
         with _library_errors(self.root):
             return self._enter(ctx, seen, statement, staging, copying, media)
 
@@ -325,6 +326,24 @@ class Library:
         if bad:
             raise refused(bad)
 
+    def _check_publishers(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path) -> None:
+        """Signatures that publishers laid beside their models; what does not fit is refused, who signed is told."""
+        entries, bad = {f.path: f for f in seen.files}, []
+
+        def read(path: str) -> bytes:
+            staged = staging / entries[path].sha256
+            return (staged if staged.is_file() else self.file(entries[path].sha256)).read_bytes()
+
+        for component in (c for c in statement.components if c.type == "model"):
+            digests = {f.path: f.sha256 for f in seen.files if f.component == component.id}
+            with _library_errors(staging):
+                for checked in publishers.check(component.path, digests, read, seen.beliefs.publishers):
+                    seen.publishers.append({"component": component.id} | checked.as_json())
+                    ctx.note(N_("{path}: {message}"), path=checked.path, message=publishers.summary(checked))
+                    bad += [f.told() for f in checked.findings if not f.remark]
+        if bad:
+            raise refused(bad)
+
     def _model_findings(self, seen: Inspection, component: Component) -> list[dict[str, str]]:
         def told(code: str, path: str, message: str) -> list[dict[str, str]]:
             return [{"code": code, "path": path, "message": message}]
@@ -341,7 +360,7 @@ class Library:
         files = {f.path.removeprefix(prefix): f.sha256 for f in seen.files if f.component == component.id}
         keys = [key for key, _ in seen.beliefs.keys.values()]
         # Who signed the model is shown; the release vouches for the signature.
-        return [one for found in oms.check_listing(raw, files, keys) if found.code != "key"
+        return [one for found in oms.check_listing(raw, files, keys).findings if found.code != "key"
                 for one in told(found.code, f"{component.oms}: {found.path}", found.message)]
 
     def _enter(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path, copying: Copying,
@@ -386,7 +405,7 @@ class Library:
                 "sequence": statement.sequence, "index_sha256": statement.index_sha256, "imported_at": utc_now(),
                 "imported_by": self._engine.actor.id, "approvers": list(approvers),
                 "media": media, "verdict": "verified",
-                "signers": seen.signers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
+                "signers": seen.signers, "publishers": seen.publishers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
                 "bytes_copied": copying.copied, "bytes_reused": copying.reused, "bytes_rebuilt": copying.rebuilt}
 
     def receipt(self, release: Release) -> bytes:

@@ -21,7 +21,7 @@ UNWRITABLE = code("bundle.receipt-unwritable", WorldError, N_("The receipt canno
                   N_("Check the folder and its rights."))
 UNREADABLE = code("bundle.receipt-unreadable", InputError, N_("The receipt {path} cannot be read: {reason}."), N_("Check the path and the rights."))
 FIELDS = {"v": int, "site": str, "release_id": str, "bundle_id": str, "title": str, "channel": str, "sequence": int, "index_sha256": str,
-          "imported_at": str, "imported_by": str, "approvers": list, "media": list, "verdict": str, "signers": list, "files": int, "bytes": int,
+          "imported_at": str, "imported_by": str, "approvers": list, "media": list, "verdict": str, "signers": list, "publishers": list, "files": int, "bytes": int,
           "bytes_copied": int, "bytes_reused": int, "bytes_rebuilt": int}
 
 

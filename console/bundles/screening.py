@@ -17,8 +17,11 @@ from typing import Any, BinaryIO
 from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
 from console.errors import SealiftError, shown
 from console.i18n import N_, Said
+from console.trust import oms
 
 HEAD_BYTES = 4096
+REMARK = "remark"
+"""Code of a finding that is for people to read and spoils no verdict."""
 BLOCK_BYTES = 1 << 20
 MAX_TOLD = 20
 """Findings of one kind in one file that are listed."""
@@ -181,6 +184,9 @@ def _by_name(name: str, head: bytes, size: int, source: BinaryIO, *, external: b
     for ending, magic in _IMAGES.items():
         if name.endswith(ending):
             return _image(ending, magic, head, source)
+    if name.endswith(".sig"):
+        source.seek(0)
+        return None if size <= oms.MAX_SIGNATURE_BYTES and oms.is_signature(source.read(size)) else WHY_UNKNOWN
     if name.endswith(_TEXTS) or re.split(r"[.\-_]", name.replace("use_policy", "readme"))[0] in _BARE:
         return None if _is_text(source) else WHY_NOT_TEXT
     return WHY_UNKNOWN

@@ -14,6 +14,7 @@
         path: model            # where it lies in the bundle; the id when left out
         exclude: ["*.py", "original/*"]        # files that stay out
         license: MIT           # what the model's card says when left out
+        publisher: ./publisher.pem   # key or certificate authority that the signature beside the model must be of
         source: {uri: "hf:deepseek-ai/DeepSeek-R1-Distill-Llama-8B", revision: abc123}   # what the download says when left out
 """
 
@@ -46,7 +47,7 @@ IGNORED = (".git", ".cache", ".huggingface", "__pycache__", ".DS_Store", "Thumbs
            "._____temp")
 """What version control, desktops and download tools leave beside a model; ModelScope's notes are pickles."""
 _TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at", "audience", "components", "parity"}
-_PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes", "exclude"}
+_PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes", "exclude", "publisher"}
 _WEIGHTS = (".safetensors", ".gguf", ".onnx")
 _PACKAGES = (".whl", ".deb", ".rpm", ".run", ".tar", ".tgz", ".gz", ".xz", ".zst", ".zip")
 Wrong = Callable[[str], SealiftError]
@@ -69,6 +70,7 @@ class Part:
     upstream: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     origin: Path | None = None
+    publisher: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -256,10 +258,11 @@ def _part(item: Any, base: Path, wrong: Wrong, exclude: Sequence[str], odd: list
     form = _text(item.get("format"), f"the format of {identity}", wrong, 20, _format(files))
     if form not in layout.FORMATS:
         raise wrong(f"the format of {identity} is none of {', '.join(layout.FORMATS)}")
+    maker = _text(item.get("publisher"), f"the publisher of {identity}", wrong, 4096)
     licence = _text(item.get("license"), f"the license of {identity}", wrong, 400, downloads.licence(origin) if kind == "model" else "")
     return Part(identity, kind, _text(item.get("version"), f"the version of {identity}", wrong, 200, "1"), where, form, licence,
                 _source(item.get("source"), identity, origin, wrong), files, _installed(item.get("installed_bytes"), identity, wrong),
-                downloads.digests(origin, where, files), left_out, origin)
+                downloads.digests(origin, where, files), left_out, origin, base / Path(maker).expanduser() if maker else None)
 
 
 def _source(value: Any, identity: str, origin: Path, wrong: Wrong) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from console.bundles.inspection import Beliefs, Revoked
+from console.bundles.publishers import NOBODY, Publishers, authorities
 from console.errors import InputError, code
 from console.events import Changed
 from console.i18n import N_
@@ -161,7 +162,8 @@ class TrustStore:
             # What people of this site revoked by hand counts for nothing at all.
             revoked = {keyid: Revoked(*held.get(keyid, (None, "")), last) for keyid, (_, last) in root.revoked.items()} | revoked
             threshold = max(threshold, root.roles["release"].threshold)
-        return Beliefs({i: k for i, k in keys.items() if i not in revoked}, threshold, revoked)
+        makers = Publishers(root.holders_of("publisher"), authorities(root.x509_roots)) if root is not None else NOBODY
+        return Beliefs({i: k for i, k in keys.items() if i not in revoked}, threshold, revoked, publishers=makers)
 
     def _held_once(self, root: Root) -> dict[str, tuple[PublicKey, str]]:
         """The keys of all roots up to this one: a revoked key may stand in an older one alone."""

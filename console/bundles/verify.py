@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from console.bundles import layout, manifest, screening
-from console.bundles.inspection import REMARK, SAID, Inspection, Judge, check_hint, document, inspect
+from console.bundles import layout, manifest, publishers, screening
+from console.bundles.inspection import SAID, Inspection, Judge, check_hint, document, inspect
 from console.bundles.manifest import FileEntry
 from console.bundles.media import GONE, ChunkedFile, Unsafe, digest_of, linked_folders, open_plain, read_small
+from console.bundles.screening import REMARK
 from console.bundles.workers import in_step
 from console.i18n import N_, Said
 from console.jobs.job import Context
@@ -50,6 +51,7 @@ def verify(ctx: Context, places: Sequence[Path], by: Mapping[str, tuple[PublicKe
         if seen.index is not None:
             hashed = _Check(ctx, seen).run()
             _check_signatures_of_models(seen)
+            _check_publishers(seen)
         else:
             _hash_by_name(ctx, seen)
         _look_for_extras(seen)
@@ -304,6 +306,24 @@ def _check_signatures_of_models(seen: Inspection) -> None:
             seen.found("missing", component.path, N_("the model carries no signature of its own"))
 
 
+def _check_publishers(seen: Inspection) -> None:
+    """Signatures that publishers laid beside their models; of those whose bytes are all here and right."""
+    broken, entries = {f["path"] for f in seen.findings}, {f.path: f for f in seen.files}
+
+    def read(path: str) -> bytes:
+        with ChunkedFile(seen.media, entries[path]) as source:
+            return io.BufferedReader(source).read(oms.MAX_SIGNATURE_BYTES + 1)
+
+    for component in seen.statement.components if seen.statement else ():
+        digests = {f.path: f.sha256 for f in seen.files if f.component == component.id}
+        if component.type == "model" and not broken.intersection(publishers.beside(component.path, digests)):
+            with contextlib.suppress(Unsafe):  # not on the drives that are here
+                for checked in publishers.check(component.path, digests, read, seen.beliefs.publishers):
+                    seen.publishers.append({"component": component.id} | checked.as_json())
+                    for item in checked.findings:
+                        seen.found(item.code, item.path, item.message, item.params)
+
+
 def _check_model(seen: Inspection, component: manifest.Component, keys: list[PublicKey]) -> None:
     raw = None
     for volume in seen.media.volumes:
@@ -321,7 +341,7 @@ def _check_model(seen: Inspection, component: manifest.Component, keys: list[Pub
     if raw is None:
         return
     files = {f.path.removeprefix(component.path + "/"): f.sha256 for f in seen.files if f.component == component.id}
-    for found in oms.check_listing(raw, files, keys):
+    for found in oms.check_listing(raw, files, keys).findings:
         # Who signed the model is shown; that the signature is this one is vouched for by the release.
         seen.found(REMARK if found.code == "key" else found.code,
                    f"{component.oms}: {found.path}" if found.path else str(component.oms), found.message)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from console.bundles import describe, downloads, headers, layout, manifest, packages, screening, spec
+from console.bundles import describe, downloads, headers, layout, manifest, packages, publishers, screening, spec
 from console.bundles.screening import Finding
 from console.bundles.workers import in_step
 from console.errors import InputError, VerdictError, code
@@ -58,6 +58,26 @@ def check_origin(asked: spec.Spec, digests: Mapping[str, str]) -> None:
     """
     refuse([Finding("digest", path, N_("it is not the file that its publisher names")) for part in asked.parts
              for path, digest in sorted(part.upstream.items()) if digests[path] != digest])
+
+
+def check_publishers(asked: spec.Spec, digests: Mapping[str, str]) -> list[str]:
+    """Signatures that publishers laid beside their models, against the files; what is said of each.
+
+    Raises:
+        VerdictError: ``bundle.content-refused``, where one does not fit, or is not of the publisher that the description names.
+    """
+    bad, told = [], []
+    for part in (p for p in asked.parts if p.type == "model"):
+        inside = dict(part.files)
+        own = {path: digests[path] for path in inside}
+        who = publishers.load(part.publisher) if part.publisher is not None else publishers.NOBODY
+        checked = list(publishers.check(part.path, own, lambda path, inside=inside: inside[path].read_bytes(), who, part.left_out))
+        bad += [f for one in checked for f in one.findings if not f.remark]
+        told += [f"{one.path}: {publishers.summary(one)}" for one in checked]
+        if part.publisher is not None and not any(one.verdict == "verified" for one in checked):
+            bad.append(Finding("key", part.path, N_("no signature beside it is of the publisher that the description names")))
+    refuse(bad)
+    return told
 
 
 def refuse(found: Sequence[Finding]) -> None:

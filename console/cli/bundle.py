@@ -288,6 +288,8 @@ def _told(app: Any, data: dict[str, Any]) -> str:
         lines += _facts(app, data)
     lines += [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}" for s in data["signers"]]
     lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
+    lines += [f"  {app.t(N_('Publisher of {component}'), component=p['component'])}: {shown((p['signer'] or {}).get('name') or '?')}, "
+              f"{(p['signer'] or {}).get('fingerprint', '')} ({p['verdict']})" for p in data["publishers"]]
     if max((v["of"] for v in data["volumes"]), default=1) > 1:
         lines += ["  " + app.t(N_("Volume {number} of {of}: {state}, {folder}"), number=v["number"], of=v["of"],
                                state=app.t(STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
@@ -349,12 +351,12 @@ def _import(args: argparse.Namespace, app: Any) -> int:
         "bytes_rebuilt": imported.bytes_rebuilt,
         "receipt": imported.receipt,
     }
-    app.out(
-        data,
-        lambda: app.t(
-            N_("{title} is in the library: release {release}."), title=imported.release.title, release=imported.release.release_id[:16]
-        ),
-    )
+    release = imported.release.release_id[:16]
+    sizes = {name: units.size(data[f"bytes_{name}"]) for name in ("copied", "reused", "rebuilt")}
+    app.out(data, lambda: "\n".join([
+        app.t(N_("{title} is in the library: release {release}."), title=imported.release.title, release=release),
+        app.t(N_("{copied} were copied, {reused} were here already, {rebuilt} were rebuilt from repair data."), **sizes),
+        app.t(N_("Its signed receipt, to travel back: sealift bundle receipt {release} --out DIR"), release=release)]))
     return EXIT_DONE
 
 
@@ -459,8 +461,13 @@ def _model_verify(args: argparse.Namespace, app: Any) -> int:
         except (OSError, ValueError):
             raise BAD_CERTIFICATE(path=path) from None
     data = oms.verify(folder, raw, keys=[load_public(Path(p)) for p in args.public_key], roots=roots, signature_path=signature)
-    app.out(data, lambda: "\n".join([data["verdict"].upper(), *(f"  {f['code']}  {f['path']}  {f['message']}" for f in data["findings"])]))
+    app.out(data, lambda: "\n".join([data["verdict"].upper(), *_signers(app, data),
+                                   *(f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"])]))
     return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _signers(app: Any, data: dict[str, Any]) -> list[str]:
+    return [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}".replace(" : ", ": ") for s in data["signers"]]
 
 
 def _model_sign(args: argparse.Namespace, app: Any) -> int:

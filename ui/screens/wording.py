@@ -74,7 +74,8 @@ COMPONENT_KINDS = {"model": N_("Model"), "runtime": N_("Runtime"), "playbook": N
 
 REQUESTS = {"deploy": N_("Approve a deployment"), "import": N_("Approve an import"),
             "override-older": N_("Let an older release in"), "override-expired": N_("Let an expired release in"),
-            "override-state": N_("Go on after the workspace was set back"), "trust": N_("Trust a signing key"),
+            "override-state": N_("Go on after the workspace was set back"),
+            "override-clock": N_("Let a release in that was issued after what the clock says"), "trust": N_("Trust a signing key"),
             "trust-root": N_("Install a trust root"), "host-key": N_("Confirm a host key"), "account-role": N_("Change roles")}
 """What a second person is asked for."""
 
