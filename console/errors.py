@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.i18n import N_, tr
+from console.i18n import N_, into, tr
 
 EXIT_DONE, EXIT_BAD_VERDICT, EXIT_USAGE, EXIT_FAILED, EXIT_DENIED, EXIT_CANCELLED = 0, 1, 2, 3, 4, 130
 """The exit codes of the program; `contract` of the command line."""
@@ -55,8 +55,11 @@ class SealiftError(Exception):
         return tr(self.kind.remedy, lang, **self._filled(lang))
 
     def _filled(self, lang: str) -> dict[str, Any]:
-        """The parameters fit to show; a reason that is itself a marked text is rendered too."""
-        return {k: shown(tr(v, lang)) if isinstance(v, str) else v for k, v in self.params.items()}
+        """The parameters fit to show; a reason that is itself a marked text is rendered too. Other texts are anybody's: a file may
+        well be called as some word of ours."""
+        filled = {name: shown(into(value, lang)) for name, value in self.params.items()}
+        reason = self.params.get("reason")
+        return filled | {"reason": shown(tr(reason, lang))} if type(reason) is str else filled
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""
