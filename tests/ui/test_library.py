@@ -219,8 +219,9 @@ def test_volumes_are_swapped_one_at_a_time(qtbot, screen, plugged, volumes, key)
     look(qtbot, screen)
     qtbot.mouseClick(pressed(bundle_in_sight(qtbot, screen), "import"), Qt.MouseButton.LeftButton)
     for number in (2, 3):
+        awaited = {f"Volume {number - 1}: Copied", f"Volume {number}: Plug it in"}
+        qtbot.waitUntil(lambda awaited=awaited: awaited <= badges(screen), timeout=20_000)
         qtbot.waitUntil(lambda: screen._job is None and screen._swap is not None and not screen.busy(), timeout=20_000)
-        assert {f"Volume {number - 1}: Copied", f"Volume {number}: Plug it in"} <= badges(screen)
         assert not screen.engine.library.list()
         plugged[:] = [volumes[number - 1]]
         look(qtbot, screen)
