@@ -94,7 +94,7 @@ class InventoryService:
         run, done = _Run(full), {}
         with ctx.on_cancel(run.close):
             try:
-                answers = crew.results(records, lambda record: self._one(record, run), self._engine.settings.get("inventory.threads"),
+                answers = crew.results(records, lambda record, turn: self._one(record, run, turn), self._engine.settings.get("inventory.threads"),
                                        name="inventory", checkpoint=ctx.checkpoint)  # fmt: skip
                 for number, taken in enumerate(answers, 1):
                     done[taken.server] = self._tell(ctx, taken)
@@ -141,10 +141,10 @@ class InventoryService:
         ctx.server(taken.server).result("reached" if taken.reached else "unreachable", **detail)
         return taken
 
-    def _one(self, record: ServerRecord, run: _Run) -> InventoryRecord:
+    def _one(self, record: ServerRecord, run: _Run, turn: crew.Turn) -> InventoryRecord:
         try:
             before = None if run.full else self.latest(record.name, reached=True)
-            evidence = self._ask(record, run, before)
+            evidence = self._ask(record, run, before, turn)
         except SealiftError as problem:
             taken = InventoryRecord(record.name, utc_now(), False, problem.as_dict())
             run.checkpoint()
@@ -166,8 +166,8 @@ class InventoryService:
                                       detail={"changes": [c.as_dict() for c in changes][:100]})
         return taken
 
-    def _ask(self, record: ServerRecord, run: _Run, before: InventoryRecord | None) -> dict[str, dict]:
-        link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions))
+    def _ask(self, record: ServerRecord, run: _Run, before: InventoryRecord | None, turn: crew.Turn) -> dict[str, dict]:
+        link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions, heard=turn.heard))
         try:
             return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials),
                           known=_lasting(before), store=record.store)

@@ -217,7 +217,7 @@ def test_servers_behind_a_bastion_share_one_connection_to_it(engine, practice_se
 
 def test_silent_servers_do_not_hold_up_the_others(engine, practice_server, monkeypatch):
     """More of them than are asked at a time: what answers is there long before they are given up."""
-    monkeypatch.setattr(subject.crew, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(subject.crew, "SILENT_S", 0.1)
     engine.settings.set("inventory.threads", "2")
     good = practice_server("good")
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -40,9 +40,9 @@ def fetch_spec(engine: Any, say: Callable[..., str], names: Iterable[str]) -> Jo
     """Fetch the host keys that servers show, many at a time; each is told as it comes."""
     names = tuple(names)
 
-    def one(name: str, bastions: Bastions) -> tuple[str, str, dict[str, Any]]:
+    def one(name: str, bastions: Bastions, turn: crew.Turn) -> tuple[str, str, dict[str, Any]]:
         try:
-            return name, OFFERED, {"line": engine.servers.offered_key(name, bastions=bastions).line}
+            return name, OFFERED, {"line": engine.servers.offered_key(name, bastions=bastions, heard=turn.heard).line}
         except SealiftError as problem:
             return name, SILENT, {"error": problem.as_dict()}
 
@@ -52,14 +52,14 @@ def fetch_spec(engine: Any, say: Callable[..., str], names: Iterable[str]) -> Jo
     return JobSpec("hostkeys.fetch", say(N_("Fetch host keys")), run, names)
 
 
-def _side_by_side(ctx: Context, names: tuple[str, ...], one: Callable[[str, Bastions], tuple[str, str, dict[str, Any]]],
+def _side_by_side(ctx: Context, names: tuple[str, ...], one: Callable[[str, Bastions, crew.Turn], tuple[str, str, dict[str, Any]]],
                   finish: bool = False) -> None:
     """Do ``one`` for every server, and tell of each as it comes; those that keep silent hold up nobody. With ``finish``, a
     cancel waits for what was begun."""
     bastions = Bastions()
     with ctx.on_cancel(bastions.close):
         try:
-            found = crew.results(names, lambda name: one(name, bastions), THREADS, name="keys", checkpoint=ctx.checkpoint, finish=finish)
+            found = crew.results(names, lambda name, turn: one(name, bastions, turn), THREADS, name="keys", checkpoint=ctx.checkpoint, finish=finish)
             for done, (name, outcome, detail) in enumerate(found, 1):
                 ctx.server(name).result(outcome, **detail)
                 ctx.progress(done, len(names), "servers")
@@ -69,7 +69,7 @@ def _side_by_side(ctx: Context, names: tuple[str, ...], one: Callable[[str, Bast
 
 def trust_spec(engine: Any, say: Callable[..., str], wanted: dict[str, str]) -> JobSpec:
     """Pin, for each server, the key with the fingerprint that was compared."""
-    def one(name: str, bastions: Bastions) -> tuple[str, str, dict[str, Any]]:
+    def one(name: str, bastions: Bastions, _turn: crew.Turn) -> tuple[str, str, dict[str, Any]]:
         try:
             engine.servers.trust(name, wanted[name], bastions=bastions)
         except SealiftError as problem:
