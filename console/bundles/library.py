@@ -75,8 +75,6 @@ class Release:
     imported_at: str
     components: tuple[Component, ...]
     files: tuple[FileEntry, ...]
-    index_raw: bytes
-    envelope_raw: bytes
     signers: tuple[dict[str, str], ...]
 
     @property
@@ -145,15 +143,16 @@ class Library:
     def _load(self, row: dict[str, Any]) -> Release:
         folder = self.root / "releases" / row["release_id"]
         try:
-            envelope_raw, index_raw = (folder / layout.RELEASE).read_bytes(), (folder / layout.INDEX).read_bytes()
+            statement = manifest.read_statement(dsse.parse((folder / layout.RELEASE).read_bytes(), layout.PAYLOAD_TYPE).payload)
+            digest, size = oms.file_digest(folder / layout.INDEX)
+            if statement.release_id != row["release_id"] or digest != statement.index_sha256 or size > layout.MAX_INDEX_BYTES:
+                raise DAMAGED(path=str(folder))
+            with open(folder / layout.INDEX, "rb") as index:
+                files = manifest.known_files(index)
         except OSError:
             raise DAMAGED(path=str(folder)) from None
-        statement = manifest.read_statement(dsse.parse(envelope_raw, layout.PAYLOAD_TYPE).payload)
-        if statement.release_id != row["release_id"] or hashlib.sha256(index_raw).hexdigest() != statement.index_sha256:
-            raise DAMAGED(path=str(folder))
         return Release(row["release_id"], row["bundle_id"], row["title"], statement.channel, statement.sequence, statement.issued_at,
-                       row["imported_at"], statement.components, manifest.read_index(index_raw).files, index_raw, envelope_raw,
-                       tuple(row["signers"]))
+                       row["imported_at"], statement.components, files, tuple(row["signers"]))
 
     def verify(self, ctx: Context, release: Release) -> list[dict[str, str]]:
         """Hash a release's files at rest, with a thread a core; findings, empty when all is well."""

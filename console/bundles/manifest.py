@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 from console.bundles import layout
 from console.bundles.parity import MAX_GROUP, Group
@@ -31,6 +33,7 @@ DUPLICATE = code("bundle.dup-name", VerdictError,
 MAX_COMPONENTS = 1000
 MAX_GROUPS = 1_000_000
 MAX_PROBLEMS = 1000
+READ_CHARS = 256 << 10
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -258,6 +261,44 @@ def _any_parts(raw: bytes, problems: list[SealiftError]) -> tuple[int, list[File
         else:
             files += [entry] if entry is not None else []
     return chunk_max, files, parity
+
+
+def known_files(index: BinaryIO) -> tuple[FileEntry, ...]:
+    """The files of an index that :func:`read_index` accepted once and whose digest was compared since. One at a time: as one
+    value, the index of a hundred thousand files would take a few hundred megabytes.
+
+    Raises:
+        VerdictError: ``bundle.index``, ``bundle.path``: it is not such an index.
+    """
+    reader, parser, text, at = codecs.getreader("utf-8")(index), json.JSONDecoder(), "", 0
+    files: list[FileEntry] = []
+    try:
+        while '"files":[' not in text:
+            if not (more := reader.read(READ_CHARS)):
+                raise ValueError
+            text += more
+        at = text.index('"files":[') + len('"files":[')
+        while True:
+            try:
+                item, end = parser.raw_decode(text, at)
+                after = text[end]
+            except (ValueError, IndexError):
+                # Perhaps only the piece ended and not the file.
+                if not (more := reader.read(READ_CHARS)):
+                    raise
+                text, at = text[at:] + more, 0
+                continue
+            problems: list[SealiftError] = []
+            if (entry := _judged(_fields_of(item), layout.CHUNK_MAX, problems)) is None:
+                raise problems[0]
+            files.append(entry)
+            if after == "]":
+                return tuple(files)
+            if after != ",":
+                raise ValueError
+            at = end + 1
+    except (ValueError, IndexError, RecursionError):
+        raise INDEX(reason="it is not the one that was imported") from None
 
 
 def _canonical(value: Any, raw: bytes) -> bool:

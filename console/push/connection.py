@@ -260,15 +260,17 @@ class Connection:
         self._moved_at = time.monotonic()
         self._gathered, self._gathered_chunks = bytearray(), []
 
-    def start(self, message: bytes, size: int = 0, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+    def start(self, plan: Iterable[bytes], size: int = 0, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Send receiver and plan; the receiver's first answer, after it has looked at what is there.
 
         Args:
+            plan: in pieces, each asked for when the one before went.
             size: bytes that it may have to hash for that.
             on_looked: called with the bytes that it has hashed so far.
         """
         self._stream.write(receiver_source())
-        self._stream.write(message)
+        for piece in plan:
+            self._stream.write(piece)
         threading.Thread(target=self._live, name=f"push-life-{self._server}", daemon=True).start()
         # What is there may have to be hashed, then copied from other files and hashed again.
         end = time.monotonic() + LOOKING_S + 3 * hashing_s(size)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
 
 from console.bundles.library import Library, Release
 from console.bundles.manifest import FileEntry
 
 LANE_BYTES = 8 << 20
 """Files of at least this size may be sent over several connections."""
+
+PIECE_BYTES = 64 << 10
 
 IDLE_S = 30
 """A receiver that hears nothing for so long takes its console for gone; the console gives a sign of life more often."""
@@ -85,8 +87,13 @@ class PushPlan:
         """Bytes of a chunk."""
         return self.sources[number].entry.chunks[index][1]
 
-    def message(self, push: str, role: str) -> bytes:
-        """The plan as a receiver reads it. ``push`` is this run's random name, ``role`` is lead or lane."""
+    def pieces(self, push: str, role: str) -> Iterator[bytes]:
+        """The plan as a receiver reads it, in pieces to be sent one after the other: their length, themselves, packed, and at the
+        end a length of none; before them the length of the whole unpacked.
+
+        Args:
+            push: this run's random name. role: lead or lane.
+        """
         head = json.dumps(
             {
                 "store": self.store,
@@ -100,15 +107,24 @@ class PushPlan:
                 "relay": self.relay and role == "lead",
             }
         ).encode()
-        packer, packed = zlib.compressobj(1), []
-        for part in chain((struct.pack(">I", len(head)), head), self._body()):
-            packed.append(packer.compress(part))
-        packed.append(packer.flush())
-        return b"".join((struct.pack(">I", sum(map(len, packed))), *packed))
-
-    def _body(self) -> Iterator[bytes]:
-        """In parts, each made when the one before is packed: with 100,000 files the whole is large."""
         entries = [s.entry for s in self.sources]
+        chunks, paths = self.first[-1], sum(len(path.encode()) for path, _ in self.links)
+        yield struct.pack(">I", 4 + len(head) + 12 + (8 + 4 + 1 + 32) * len(entries) + (4 + 32) * chunks + (4 + 2) * len(self.links) + paths)
+        packer, packed = zlib.compressobj(1), bytearray()
+        for part in chain((struct.pack(">I", len(head)), head), self._body(entries)):
+            packed += packer.compress(part)
+            if len(packed) >= PIECE_BYTES:
+                yield struct.pack(">I", len(packed)) + packed
+                packed.clear()
+        packed += packer.flush()
+        yield struct.pack(">I", len(packed)) + packed + bytes(4)
+
+    def message(self, push: str, role: str) -> bytes:
+        """:meth:`pieces` as one."""
+        return b"".join(self.pieces(push, role))
+
+    def _body(self, entries: Sequence[FileEntry]) -> Iterator[bytes]:
+        """In parts, each made when the one before is packed: with 100,000 files the whole is large."""
         yield struct.pack(">III", len(entries), sum(len(e.chunks) for e in entries), len(self.links))
         yield _packed("Q", (e.size for e in entries))
         yield _packed("I", (len(e.chunks) for e in entries))
@@ -126,9 +142,11 @@ class PushPlan:
             yield path.encode()
 
 
-def _packed(kind: str, values: Any) -> bytes:
-    listed = list(values)
-    return struct.pack(f">{len(listed)}{kind}", *listed)
+def _packed(kind: str, values: Iterable[int]) -> bytes:
+    listed = array(kind, values)
+    if sys.byteorder == "little":
+        listed.byteswap()
+    return listed.tobytes()
 
 
 def plan(library: Library, release: Release, store: str, degree: str, components: Sequence[str] | None = None) -> PushPlan:

@@ -191,7 +191,7 @@ class _PythonPush:
     def _look(self) -> None:
         """Tell the plan, and learn what the server has."""
         self._ctx.phase(LOOK)
-        first = self._connection.start(self._plan.message(self._outcome.push, "lead"), self._plan.bytes_total)
+        first = self._connection.start(self._plan.pieces(self._outcome.push, "lead"), self._plan.bytes_total)
         missing = self._missing(first.get("have"))
         reused, resumed, how, by = (first.get(word) for word in ("reused", "resumed", "how", "by"))
         if not (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -118,8 +119,9 @@ class PushService:
             "window": window,
         }
         with self._recorded(release, detail) as told:
+            cargo = _Cargo(lambda: manifest.plan(self._engine.library, release, "", degree, components))
             with self.traffic.running(control), self._running(chain), ThreadPoolExecutor(CHAINED if chain else AT_ONCE, "push") as pool:
-                results = list(pool.map(lambda r: self._one(ctx.server(r.name), release, r, degree, components, means), records))
+                results = list(pool.map(lambda r: self._one(ctx.server(r.name), r, cargo, degree, means), records))
             told["servers"] = {r["name"]: _recorded_result(r) for r in results}
             if chain is not None:
                 told["relay"] = [hop.told() for hop in chain.hops]
@@ -173,15 +175,13 @@ class PushService:
         finally:
             audit.append("push.end", outcome=outcome, obj=obj, detail=told, reason=reason, corr=corr)
 
-    def _one(
-        self, ctx: Context, release: Release, record: ServerRecord, degree: str, components: Sequence[str] | None, means: Means
-    ) -> dict[str, Any]:
+    def _one(self, ctx: Context, record: ServerRecord, cargo: _Cargo, degree: str, means: Means) -> dict[str, Any]:
         """One server, whose troubles are its own."""
         began, outcome, total = time.monotonic(), Outcome(degree=degree), 0
         verdict, error = "verified", None
         try:
-            plan = manifest.plan(self._engine.library, release, record.store, degree, components)
-            total, plan = plan.bytes_total, replace(plan, relay=means.chain is not None)
+            plan = replace(cargo.plan(), store=record.store, relay=means.chain is not None)
+            total = plan.bytes_total
             self._with_reconnects(ctx, record, plan, outcome, means)
         except Cancelled:
             verdict = "cancelled"
@@ -260,6 +260,19 @@ class PushService:
                 results = list(pool.map(lambda r: check(ctx.server(r.name), self._engine.servers, release, r, components), records))
             told["servers"] = {r["name"]: {"verdict": r["verdict"], "degree": r["degree"], "findings": len(r["findings"])} for r in results}
         return {"servers": results}
+
+
+class _Cargo:
+    """What goes to every server, planned once: there may be 100,000 files and as many as 64 servers."""
+
+    def __init__(self, make: Callable[[], manifest.PushPlan]):
+        self._make, self._made, self._making = make, None, threading.Lock()
+
+    def plan(self) -> manifest.PushPlan:
+        """The plan, still without a store; raises what planning raises, to everybody who asks."""
+        with self._making:
+            self._made = self._made or self._make()
+            return self._made
 
 
 def _obj(release: Release) -> dict[str, str]:

@@ -103,7 +103,7 @@ class _Worker:
             return 1
 
     def _serve(self, connection: Connection) -> None:
-        connection.start(self._message)
+        connection.start((self._message,))
         self._say(joined=True)
         connection.listen(self._answered, self._failed)
         file = SourceFile()

@@ -10,8 +10,8 @@ from bundle_samples import safetensors, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.bundles import archives, chunking, gguf, headers, layout, onnx, screening
-from console.bundles.manifest import read_index, read_statement
+from console.bundles import archives, chunking, gguf, headers, layout, manifest, onnx, screening
+from console.bundles.manifest import FileEntry, known_files, make_index, read_index, read_statement
 from console.errors import SealiftError
 
 GOOD = ["a", "a/b", "model/config.json", "模型/权重.safetensors", "a b/c d.txt", ".hidden", "a..b", "com10", "console", "nulls.txt",
@@ -50,9 +50,38 @@ def test_what_passes_stays_inside(path):
         assert "\\" not in path and unicodedata.normalize("NFC", path) == path
 
 
+def an_index():
+    """Files with none, one and many chunks, and names of more than one byte a character."""
+    files = [FileEntry("模型/empty", 0, manifest.EMPTY_SHA256, "m", False, ())]
+    for number in range(40):
+        digests = tuple((f"{number:032x}{n:032x}", 7 + n) for n in range(1 + number % 7 * 5))
+        whole = digests[0][0] if len(digests) == 1 else f"{number:064x}"
+        files.append(FileEntry(f"模型/{number:03}", sum(n for _, n in digests), whole, "m", number % 2 == 0, digests))
+    return make_index(files)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000, 1 << 20])
+def test_an_index_that_is_known_is_read_in_pieces_and_the_same(piece, monkeypatch):
+    monkeypatch.setattr(manifest, "READ_CHARS", piece)
+    raw = an_index()
+    assert known_files(io.BytesIO(raw)) == read_index(raw).files
+
+
+@given(st.integers(0, 20_000), st.binary(max_size=3))
+def test_an_index_that_is_not_the_known_one_is_refused_or_harmless(where, other):
+    raw = an_index()
+    where %= len(raw)
+    try:
+        files = known_files(io.BytesIO(raw[:where] + other + raw[where + len(other) :] if other else raw[:where]))
+    except SealiftError as problem:
+        assert problem.exit_code == 1
+    else:
+        assert all(layout.path_problem(f.path) is None for f in files)
+
+
 @given(st.binary(max_size=400))
 def test_readers_take_any_bytes(raw):
-    for read in (lambda: read_index(raw), lambda: read_statement(raw),
+    for read in (lambda: read_index(raw), lambda: read_statement(raw), lambda: known_files(io.BytesIO(b'{"files":[' + raw)),
                  lambda: headers.safetensors(io.BytesIO(raw), len(raw), "x"),
                  lambda: gguf.read(io.BytesIO(b"GGUF\x03\x00\x00\x00" + raw), len(raw) + 8, "x"),
                  lambda: onnx.outline(io.BytesIO(raw), len(raw), "x")):

@@ -13,7 +13,7 @@ from console.cli.main import main
 from console.engine import Engine
 from console.errors import Cancelled, SealiftError
 from console.jobs.job import NullContext
-from console.push import lanes, worker
+from console.push import lanes, service, worker
 from console.servers.record import ServerRecord
 from tests.push.local import make, noise
 
@@ -35,7 +35,7 @@ class Shelf:
             (made.folder / entry.sha256).replace(place)
         entries = tuple(type(e)(e.path, e.size, e.sha256, e.path.split("/")[0], e.exec, e.chunks) for e in made.entries)
         parts = tuple(Component(i, "model", "1", i, "other", 0) for i in sorted({e.component for e in entries}))
-        self.release = Release("ab" * 32, "cd" * 16, "Test", "main", 1, "", "", parts, entries, b"", b"", ())
+        self.release = Release("ab" * 32, "cd" * 16, "Test", "main", 1, "", "", parts, entries, ())
 
 
 class Facility:
@@ -83,6 +83,18 @@ def test_two_servers_one_without_python(facility):
         assert result["error"] is None and result["seconds"] > 0
         assert facility.released(name) == FILES
     assert {s["bytes_sent"] for s in facility.push("one", "bare").values()} == {0}
+
+
+def test_what_goes_to_many_servers_is_planned_once(facility, monkeypatch):
+    for name in ("one", "two"):
+        facility.add(name)
+    book, made, real = facility.engine.servers, [], service.manifest.plan
+    book.update(replace(book.get("two"), store="~/elsewhere"))
+    monkeypatch.setattr(service.manifest, "plan", lambda *given: made.append(given) or real(*given))
+    assert {s["outcome"] for s in facility.push("one", "two").values()} == {"verified"} and len(made) == 1
+    assert facility.released("one") == FILES and facility.released("two") == {}
+    place = facility.servers["two"].home / "elsewhere/releases" / facility.release.release_id / "model/config.json"
+    assert place.read_bytes() == FILES["model/config.json"]
 
 
 def test_each_server_has_its_own_result(facility):

@@ -70,7 +70,7 @@ def console(order: dict[str, Any]) -> int:
     engine = Engine.open(Path(order["workspace"]))
     entries = tuple(FileEntry(e[0], e[1], e[2], e[3], e[4], tuple((d, n) for d, n in e[5])) for e in order["entries"])
     parts = tuple(Component(i, "model", "1", i, "other", 0) for i in sorted({e.component for e in entries}))
-    release = Release("ab" * 32, "cd" * 16, "Test", "main", 1, "", "", parts, entries, b"", b"", ())
+    release = Release("ab" * 32, "cd" * 16, "Test", "main", 1, "", "", parts, entries, ())
     progress = Path(order["progress"])
 
     def note(event: Any) -> None:

@@ -192,14 +192,20 @@ def ranges(flags):
 
 
 def read_plan(wire):
+    # One block of memory of the size that it will have: one that grows is copied, and leaves holes.
     (size,) = struct.unpack(">I", wire.take(4))
-    opener, raw = zlib.decompressobj(), bytearray()
+    opener, raw, at = zlib.decompressobj(), memoryview(mmap.mmap(-1, max(1, size))), 0
     try:
-        for view in wire.views(size):
-            raw += opener.decompress(view)
-        raw += opener.flush()
-        if not opener.eof:
+        while True:
+            (count,) = struct.unpack(">I", wire.take(4))
+            if not count:
+                break
+            for view in wire.views(count):
+                data = opener.decompress(view, size - at + 1)
+                raw[at : at + len(data)] = data
+                at += len(data)
+        if at != size or not opener.eof:
             raise ValueError
-        return Plan(raw)
+        return Plan(raw[:size])
     except (ValueError, KeyError, TypeError, OverflowError, struct.error, zlib.error):
         raise Failed("bad-plan") from None
