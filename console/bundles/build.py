@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from console.bundles import chunking, describe, layout, manifest, sbom, spec, vetting, volumes
+from console.bundles.headers import Tensor
 from console.bundles.manifest import FileEntry
 from console.bundles.parity import Group
-from console.bundles.writing import CHANGED, UNWRITABLE, Origins, Source, Swap, Writer, put
+from console.bundles.workers import in_step
+from console.bundles.writing import CHANGED, UNWRITABLE, Origins, Swap, Writer, put
 from console.i18n import N_
 from console.jobs.job import Context
 from console.trust import dsse, oms, root
@@ -37,10 +40,12 @@ class Built:
     parity_bytes: int = 0
 
 
-@dataclass
-class _Read:
-    entry: FileEntry
-    tensors: list
+class _Reads:
+    """What the reading of all files came to: their entries by path, and the tensors of those that hold any."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, FileEntry] = {}
+        self.tensors: dict[str, Sequence[Tensor]] = {}
 
 
 def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Sequence[PrivateKey], volume_size: int | None = None,
@@ -75,15 +80,20 @@ def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Seque
         warnings = vetting.screen_sources(ctx, asked)
         ctx.phase(N_("Hash"))
         reads = _read_all(ctx, asked)
-        digests = {path: r.entry.sha256 for path, r in reads.items()}
-        vetting.check_origin(asked, digests)
-        warnings += vetting.check_publishers(asked, digests)
+        vetting.check_origin(asked, reads.entries)
+        warnings += vetting.check_publishers(asked, reads.entries)
     installed = {part.id: _installed(part) for part in asked.parts}
-    asked, bill = _with_bill(asked, reads, installed)
-    entries = [r.entry for r in reads.values()]
+    with tempfile.TemporaryDirectory(prefix="sealift-build-") as scratch:
+        return _written(ctx, *_with_bill(asked, reads, installed, Path(scratch)), reads, installed, warnings, places, keys, carried, volume_size, wanted, swap)
+
+
+def _written(ctx: Context, asked: spec.Spec, bill: dict[str, Path], reads: _Reads, installed: dict[str, int], warnings: list[str],
+             places: list[Path], keys: Sequence[PrivateKey], carried: dict[int, bytes], volume_size: int | None, wanted: volumes.Parity,
+             swap: Swap | None) -> Built:
+    """Plan, sign and write what was read."""
+    entries = list(reads.entries.values())
     signatures = {f"{layout.OMS}/{p.id}.oms.sig": _oms(p, reads, keys[0]) for p in asked.parts if p.type == "model"}
-    sources: dict[str, Source] = {path: file for part in asked.parts for path, file in part.files} | bill
-    origins = Origins(sorted(entries, key=_small_first), sources)
+    origins = Origins(sorted(entries, key=_small_first), {path: file for part in asked.parts for path, file in part.files} | bill)
     apart = signatures | {f"{layout.TRUST}/root.{version}.dsse.json": raw for version, raw in carried.items()}
 
     def stated(index_raw: bytes) -> bytes:
@@ -101,7 +111,7 @@ def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Seque
     manifest.read_statement(payload)
     small = {layout.RELEASE: dsse.seal(layout.PAYLOAD_TYPE, payload, keys), layout.INDEX: index_raw, **apart}
     folders = Writer(ctx, manifest.bundle_id(index_raw), asked.title, planned, origins, small, swap).run(places[0] if swap else None)
-    return Built(manifest.bundle_id(index_raw), hashlib.sha256(payload).hexdigest(), tuple(folders), len(reads),
+    return Built(manifest.bundle_id(index_raw), hashlib.sha256(payload).hexdigest(), tuple(folders), len(entries),
                  sum(e.size for e in entries), len(origins.sizes), tuple(warnings), planned.parity_bytes)
 
 
@@ -159,18 +169,19 @@ def _installed(part: spec.Part) -> int:
     return part.installed_bytes if isinstance(part.installed_bytes, int) else describe.installed_bytes(part.files)
 
 
-def _with_bill(asked: spec.Spec, reads: dict[str, _Read], installed: dict[str, int]) -> tuple[spec.Spec, dict[str, Source]]:
-    """The description with the bill of materials as one more component, and that one's bytes."""
+def _with_bill(asked: spec.Spec, reads: _Reads, installed: dict[str, int], scratch: Path) -> tuple[spec.Spec, dict[str, Path]]:
+    """The description with the bill of materials as one more component, and that one's file: of many files it is a large one."""
     taken = {part.id for part in asked.parts} | {layout.fold(part.path).split("/")[0] for part in asked.parts}
     name = next(n for n in (sbom.COMPONENT, *(f"{sbom.COMPONENT}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    raw = sbom.make(asked, {path: r.entry for path, r in reads.items()}, installed)
+    raw, file = sbom.make(asked, reads.entries, installed), scratch / sbom.FILE
+    file.write_bytes(raw)
     digest, path = hashlib.sha256(raw).hexdigest(), f"{name}/{sbom.FILE}"
     chunks = [(hashlib.sha256(raw[at : at + layout.CHUNK_MAX]).hexdigest(), len(raw[at : at + layout.CHUNK_MAX]))
               for at in range(0, len(raw), layout.CHUNK_MAX)]
-    reads[path] = _Read(FileEntry(path, len(raw), digest, name, False, tuple(chunks)), [])
+    reads.entries[path] = FileEntry(path, len(raw), digest, name, False, tuple(chunks))
     installed[name] = len(raw)
     part = spec.Part(name, "docs", "1", name, "other", "", {}, ())
-    return replace(asked, parts=(*asked.parts, part)), {path: raw}
+    return replace(asked, parts=(*asked.parts, part)), {path: file}
 
 
 def _fixed_bytes(index_raw: bytes, stated: Callable[[bytes], bytes], apart: dict[str, bytes], wanted: volumes.Parity, objects: int) -> int:
@@ -208,25 +219,21 @@ def _roots(chain: Sequence[bytes]) -> dict[int, bytes]:
     return carried
 
 
-def _read_all(ctx: Context, asked: spec.Spec) -> dict[str, _Read]:
-    work = [(part, path, file) for part in asked.parts for path, file in part.files]
+def _read_all(ctx: Context, asked: spec.Spec) -> _Reads:
+    work = [(part.id, path, file) for part in asked.parts for path, file in part.files]
     total, done = sum(file.stat().st_size for _, _, file in work), 0
-    reads: dict[str, _Read] = {}
+    reads = _Reads()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pending = [pool.submit(_read, ctx, part.id, path, file) for part, path, file in work]
-        try:
-            for future in pending:
-                read = future.result()
-                reads[read.entry.path] = read
-                done += read.entry.size
-                ctx.progress(done, total, "bytes")
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+        for entry, tensors in in_step(pool, (lambda one=one: _read(ctx, *one) for one in work)):
+            reads.entries[entry.path] = entry
+            if tensors:
+                reads.tensors[entry.path] = tensors
+            done += entry.size
+            ctx.progress(done, total, "bytes")
     return reads
 
 
-def _read(ctx: Context, component: str, path: str, file: Path) -> _Read:
+def _read(ctx: Context, component: str, path: str, file: Path) -> tuple[FileEntry, Sequence[Tensor]]:
     """Hash one file and its chunks in one pass over its bytes (the header of weights is read apart)."""
     before = file.stat()
     with open(file, "rb", buffering=0) as source:
@@ -251,24 +258,24 @@ def _read(ctx: Context, component: str, path: str, file: Path) -> _Read:
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise CHANGED(path=str(file))
     entry = FileEntry(path, before.st_size, chunks[0][0] if alone else whole.hexdigest(), component, bool(before.st_mode & 0o100), tuple(chunks))
-    return _Read(entry, tensors)
+    return entry, tensors
 
 
-def _oms(part: spec.Part, reads: dict[str, _Read], key: PrivateKey) -> bytes:
-    inside = [(path.removeprefix(part.path + "/"), reads[path].entry.sha256) for path, _ in part.files]
+def _oms(part: spec.Part, reads: _Reads, key: PrivateKey) -> bytes:
+    inside = [(path.removeprefix(part.path + "/"), reads.entries[path].sha256) for path, _ in part.files]
     return oms.sign(part.path.rsplit("/", 1)[-1], inside, key)
 
 
-def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], installed: dict[str, int], signatures: dict[str, bytes],
+def _payload(asked: spec.Spec, index_raw: bytes, reads: _Reads, installed: dict[str, int], signatures: dict[str, bytes],
              root_version: int) -> bytes:
-    objects = {d for r in reads.values() for d, _ in r.entry.chunks}
+    objects = {d for entry in reads.entries.values() for d, _ in entry.chunks}
     components = []
     for part in asked.parts:
         name = f"{layout.OMS}/{part.id}.oms.sig"
         components.append({
             "id": part.id, "type": part.type, "version": part.version, "path": part.path, "format": part.format,
             "installed_bytes": installed[part.id],
-            "summary": describe.summary(part.files, {p: reads[p].tensors for p, _ in part.files if reads[p].tensors})
+            "summary": describe.summary(part.files, {p: reads.tensors[p] for p, _ in part.files if p in reads.tensors})
             if part.type == "model" else {},
             "oms": name if name in signatures else None,
             "oms_sha256": hashlib.sha256(signatures[name]).hexdigest() if name in signatures else None,
@@ -276,7 +283,7 @@ def _payload(asked: spec.Spec, index_raw: bytes, reads: dict[str, _Read], instal
     return manifest.make_statement(
         index_raw, channel=asked.channel, sequence=asked.sequence, min_sequence=asked.min_sequence, revoked=list(asked.revoked),
         issued_at=utc_now(), expires_at=asked.expires_at, root_version=root_version, audience=list(asked.audience),
-        bundle={"title": asked.title, "kind": "full", "bytes": sum(r.entry.size for r in reads.values()), "files": len(reads),
+        bundle={"title": asked.title, "kind": "full", "bytes": sum(entry.size for entry in reads.entries.values()), "files": len(reads.entries),
                 "objects": len(objects), "chunk_max": layout.CHUNK_MAX},
         base=[], components=components)
 

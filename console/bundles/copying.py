@@ -20,6 +20,7 @@ from console.bundles.acceptance import refused
 from console.bundles.manifest import FileEntry, Index
 from console.bundles.media import GONE, Media, Unsafe, open_plain, still_there
 from console.bundles.repair import Repair
+from console.bundles.workers import in_step
 from console.errors import Cancelled, SealiftError, VerdictError, WorldError, code
 from console.i18n import N_
 from console.jobs.job import Context
@@ -32,6 +33,7 @@ LIBRARY = code("bundle.library-unwritable", WorldError, N_("The library cannot b
                N_("Check the disk and the rights of the workspace folder, then import again."), retryable=True)
 
 WORKERS = 4
+"""More than cores, for small files are waited for by the disk: what several of them flush, it flushes in one go."""
 SYNC_BYTES = 256 << 20
 BLOCK_BYTES = 1 << 20
 
@@ -79,24 +81,20 @@ class Copying:
             self._pass(again)
 
     def _pass(self, entries: Sequence[FileEntry]) -> None:
-        with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
-            pending = [pool.submit(self._one, entry) for entry in entries]
-            problems = [p for f in pending if (p := self._ended(f)) is not None]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            outcomes = in_step(pool, (lambda entry=entry: self._outcome(entry) for entry in entries))
+            problems = [problem for problem in outcomes if problem is not None]
         if problems:
             # A refusal outweighs the rest: it is what decides whether anything is kept.
             raise min(problems, key=lambda p: 0 if isinstance(p, VerdictError) else 1 if isinstance(p, Cancelled) else 2)
 
-    def _ended(self, future: Any) -> BaseException | None:
+    def _outcome(self, entry: FileEntry) -> BaseException | None:
         try:
-            future.result()
+            self._one(entry)
         except _Stopped:
             return None
         except (SealiftError, Cancelled) as problem:
-            self._stop.set()
             return problem
-        except BaseException:
-            self._stop.set()
-            raise
         return None
 
     def _one(self, entry: FileEntry) -> None:
@@ -169,6 +167,8 @@ class _Copy:
         self._gap = self._lacked = False
         self._fresh: list[int] = []
         self._unsynced = 0
+        # A file of one chunk is written in one go, and hashed again in little time where that was cut off.
+        self._journaled = len(entry.chunks) > 1
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     def run(self) -> None:
@@ -194,6 +194,8 @@ class _Copy:
 
     def _untouched(self) -> bool:
         """Whether an earlier pass finished the file, flushed it to the disk, and nothing wrote to it since."""
+        if not self._journaled:
+            return False
         with contextlib.suppress(OSError, ValueError):
             return self._seal.read_text(encoding="ascii") == _times(self._final)
         return False
@@ -219,6 +221,8 @@ class _Copy:
             offset += length
 
     def _kept(self) -> set[int]:
+        if not self._journaled:
+            return set()
         with contextlib.suppress(OSError, ValueError):
             return {int(line) for line in self._journal.read_text(encoding="ascii").split()}
         return set()
@@ -313,10 +317,11 @@ class _Copy:
             return
         try:
             os.fsync(out.fileno())
-            with open(self._journal, "a", encoding="ascii") as journal:
-                journal.write("".join(f"{n}\n" for n in self._fresh))
-                journal.flush()
-                os.fsync(journal.fileno())
+            if self._journaled:
+                with open(self._journal, "a", encoding="ascii") as journal:
+                    journal.write("".join(f"{n}\n" for n in self._fresh))
+                    journal.flush()
+                    os.fsync(journal.fileno())
         except OSError as problem:
             raise _unwritable(self._part, problem, self._entry.size) from None
         self._fresh.clear()
@@ -328,11 +333,12 @@ class _Copy:
         try:
             os.truncate(self._part, self._entry.size)
             self._part.replace(self._final)
-            self._seal.write_text(_times(self._final), encoding="ascii")
+            if self._journaled:
+                self._seal.write_text(_times(self._final), encoding="ascii")
         except OSError as problem:
             raise _unwritable(self._part, problem, self._entry.size) from None
-        with contextlib.suppress(FileNotFoundError):
-            self._journal.unlink()
+        if self._journaled:
+            self._journal.unlink(missing_ok=True)
 
 
 def _times(path: Path) -> str:

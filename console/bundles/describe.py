@@ -18,7 +18,7 @@ MAX_INDEX_BYTES = 256 << 20
 INDEX_ENDING = ".safetensors.index.json"
 
 
-def summary(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]]) -> dict[str, Any]:
+def summary(files: tuple[tuple[str, Path], ...], tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
     """A model component's summary: ``config`` (text of config.json), ``weights_bytes``, ``parameters`` by dtype.
 
     Args:

@@ -28,8 +28,11 @@ class TooLong(Exception):
     """Larger or deeper than any model's."""
 
 
-def find(source: BinaryIO, size: int, keys: Sequence[str]) -> dict[str, list[Any]]:
-    """By each of ``keys``, its values wherever it stands in an object of the text.
+def find(source: BinaryIO, size: int, keys: Sequence[str], *, strict: bool = True) -> dict[str, list[Any]]:
+    """By each of ``keys``, the texts in its values wherever it stands in an object; an object within a value is a list of what it holds.
+
+    Args:
+        strict: see that it is JSON. Else what cannot hold any of the keys is let pass as it is.
 
     Raises:
         ValueError: it is not JSON. TooLong.
@@ -38,31 +41,37 @@ def find(source: BinaryIO, size: int, keys: Sequence[str]) -> dict[str, list[Any
         raise TooLong
     with _one_at_a_time:  # several large ones at once would add up
         raw = source.read(size)
+        if not strict and not any(key.encode() in raw for key in keys) and b"\\u00" not in raw:
+            return {key: [] for key in keys}
         if sum(map(raw.count, (b"[", b"{", b",", b":"))) > MAX_PIECES:
             raise TooLong
         found: dict[str, list[Any]] = {key: [] for key in keys}
         if value_bytes(raw) <= MAX_VALUE_BYTES:
-            try:
-                _collect(json.loads(raw), found)
-            except RecursionError:
-                raise TooLong from None
+            _collect(raw, found)
         else:
             _read_through(raw, found)
         return found
 
 
-def _collect(value: Any, found: dict[str, list[Any]]) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        for one in level:
-            if isinstance(one, dict):
-                for key in found.keys() & one.keys():
-                    found[key].append(one[key])
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
-                 if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise TooLong
+def _collect(raw: bytes, found: dict[str, list[Any]]) -> None:
+    """The same by the standard library's reader, which is to keep of an object only what may hold texts."""
+    def kept(pairs: list[tuple[str, Any]]) -> Any:
+        for key, value in pairs:
+            if key in found:
+                found[key].append(value)
+        return [value for _, value in pairs if isinstance(value, str | list)] or None
+
+    try:
+        json.loads(raw, object_pairs_hook=kept)
+    except RecursionError:
+        raise TooLong from None
+
+
+def _values(value: Any) -> Any:
+    """A value with its objects as lists of what they hold."""
+    if isinstance(value, dict):
+        return [_values(inner) for inner in value.values() if isinstance(inner, str | list | dict)]
+    return [_values(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _tokens(raw: bytes) -> Iterator[tuple[str, bytes, int]]:
@@ -113,6 +122,6 @@ def _read_through(raw: bytes, found: dict[str, list[Any]]) -> None:
             name, _, begun = pending.pop()
             if end - begun > 16 << 20:
                 raise TooLong
-            found[name].append(json.loads(raw[begun:end]))
+            found[name].append(_values(json.loads(raw[begun:end])))
     if stack or state != "n":
         raise ValueError("not JSON")

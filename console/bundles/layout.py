@@ -41,7 +41,7 @@ FORMATS = ("safetensors", "gguf", "onnx", "wheel", "deb", "rpm", "run", "oci", "
 
 def object_path(folder: Path, digest: str) -> Path:
     """Where the chunk with this digest lies in a bundle's folder."""
-    return folder / OBJECTS / digest[:2] / digest
+    return Path(f"{folder}/{OBJECTS}/{digest[:2]}/{digest}")
 
 
 def path_problem(path: str) -> str | None:

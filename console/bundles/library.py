@@ -156,7 +156,7 @@ class Library:
 
     def verify(self, ctx: Context, release: Release) -> list[dict[str, str]]:
         """Hash a release's files at rest, with a thread a core; findings, empty when all is well."""
-        findings, done = [], 0
+        findings, done, total = [], 0, release.bytes
 
         def good(entry: FileEntry) -> bool:
             ctx.checkpoint()
@@ -170,7 +170,7 @@ class Library:
                 if not whole:
                     findings.append({"code": "digest", "path": entry.path, "message": LOST})
                 done += entry.size
-                ctx.progress(done, release.bytes, "bytes")
+                ctx.progress(done, total, "bytes")
         return findings
 
     # Importing -------------------------------------------------------------------------------------------------------

@@ -114,10 +114,17 @@ def make_index(files: Sequence[FileEntry], parity: Sequence[Group] = ()) -> byte
     """index.json: canonical, files by path in code-point order. ``parity`` stands in it only where there is any, so that
     the same contents without it have the same bundle id whatever the version of Sealift."""
     # File by file: as one value, the index of a hundred thousand files would take a few hundred megabytes.
-    listed = b",".join(encode({"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component, "exec": f.exec,
-                               "chunks": [list(c) for c in f.chunks]}) for f in sorted(files, key=lambda f: f.path))
-    more = b',"parity":[%s]' % b",".join(encode({"object": list(g.object), "of": list(g.of)}) for g in parity) if parity else b""
-    return b'{"chunk_max":%d,"files":[%s],"hash":"sha256"%s,"v":1}' % (layout.CHUNK_MAX, listed, more)
+    made = bytearray(b'{"chunk_max":%d,"files":[' % layout.CHUNK_MAX)
+    for number, f in enumerate(sorted(files, key=lambda f: f.path)):
+        made += b"," if number else b""
+        made += encode({"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component, "exec": f.exec,
+                        "chunks": [list(c) for c in f.chunks]})
+    made += b'],"hash":"sha256"'
+    for number, group in enumerate(parity):
+        made += b"," if number else b',"parity":['
+        made += encode({"object": list(group.object), "of": list(group.of)})
+    made += b'],"v":1}' if parity else b',"v":1}'
+    return bytes(made)
 
 
 def make_statement(index_raw: bytes, **predicate: Any) -> bytes:

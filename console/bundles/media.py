@@ -117,7 +117,7 @@ def linked_folders(folder: Path) -> list[Path]:
     return links
 
 
-def open_plain(path: Path) -> io.BufferedReader:
+def open_plain(path: Path | str) -> io.BufferedReader:
     """Open a regular file, no link followed, no device waited on.
 
     Raises:
@@ -287,7 +287,7 @@ def still_there(folder: Path) -> bool:
         return False
 
 
-def digest_of(path: Path, size: int, buffer: memoryview, keep: bytearray | None = None) -> tuple[str, str | None]:
+def digest_of(path: Path | str, size: int, buffer: memoryview, keep: bytearray | None = None) -> tuple[str, str | None]:
     """(SHA-256 hex, finding code or None) of an object that must have ``size`` bytes; never reads more than that.
 
     ``buffer`` is what it reads through: a new one for each of a million objects would cost more than hashing them.
@@ -313,6 +313,6 @@ def digest_of(path: Path, size: int, buffer: memoryview, keep: bytearray | None 
     except Unsafe as problem:
         return "", problem.code
     except OSError as problem:
-        if problem.errno == errno.EIO and still_there(path.parents[2]):
+        if problem.errno == errno.EIO and still_there(Path(path).parents[2]):
             return "", "object-unreadable"
         raise

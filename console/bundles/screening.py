@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
@@ -97,9 +96,9 @@ def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings
     source.seek(0)
     if component_type == "runtime":
         return _refusals(path, _runtime(path, head, size, source))
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if component_type != "model":
-        return _refusals(path, _dangerous(head, size, source) or _code_by_name(name)) or list(_templates(path, name, size, source))
+        return _refusals(path, _dangerous(head, size, source) or _code_by_name(name)) or list(_templates(path, name, size, source, strict=False))
     own = path in external
     refused = _dangerous(head, size, source, any_bytes=own or name.endswith(_WEIGHTS)) or _by_name(name, head, size, source, external=own)
     return _refusals(path, refused) or list(_by_kind(path, name, size, source, siblings or {}))
@@ -122,7 +121,7 @@ def _runtime(path: str, head: bytes, size: int, source: BinaryIO) -> str | None:
     """Why a file is refused where code is let in: for what hides in it, or would lead an unpacker astray."""
     if reason := _anywhere(head, size, source):
         return reason
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if name.endswith(_ONLY_PICKLED) or (not name.endswith((".whl", ".egg")) and archives.holds_pickles(head, source, anywhere=False)):
         return WHY_PICKLE
     source.seek(0)
@@ -266,7 +265,7 @@ def _inside(path: str, place: str) -> str | None:
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), place))
 
 
-def _templates(path: str, name: str, size: int, source: BinaryIO) -> Iterator[Finding]:
+def _templates(path: str, name: str, size: int, source: BinaryIO, *, strict: bool = True) -> Iterator[Finding]:
     """What texts hold that is carried out: chat templates, and the wish for code of one's own."""
     if name.endswith(".jinja"):
         if size > jsontext.MAX_BYTES:
@@ -277,7 +276,7 @@ def _templates(path: str, name: str, size: int, source: BinaryIO) -> Iterator[Fi
     elif name.endswith(".json"):
         source.seek(0)
         try:
-            found = jsontext.find(source, size, ("auto_map", "chat_template"))
+            found = jsontext.find(source, size, ("auto_map", "chat_template"), strict=strict)
         except jsontext.TooLong:
             yield Finding("content-refused", path, WHY_LONG_JSON)
             return
@@ -294,8 +293,8 @@ def _strings(value: Any, depth: int = 0) -> Iterator[str]:
     """All texts in a value; a chat template may be one text, or a list of named ones."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list) and depth < 8:
-        for inner in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, list) and depth < 8:
+        for inner in value:
             yield from _strings(inner, depth + 1)
 
 

@@ -66,9 +66,10 @@ def verify(ctx: Context, places: Sequence[Path], by: Mapping[str, tuple[PublicKe
 
 @dataclass
 class _Told:
-    """What one run of objects came to: of each, where it lies and what is wrong; and the small files that were screened on the way."""
+    """What one run of objects came to: of each, the volumes that hold it and what is wrong; and the small files that were screened
+    on the way."""
 
-    objects: list[tuple[str, int, list[Path], list[Problem]]] = field(default_factory=list)
+    objects: list[tuple[str, int, list[str], list[Problem]]] = field(default_factory=list)
     screened: list[tuple[int, Screened]] = field(default_factory=list)
 
 
@@ -87,7 +88,8 @@ class _Check:
                 self._small.setdefault(entry.chunks[0][0], []).append(number)
         self._bad_places: set[Path] = set()
         self._external = self._named_data()
-        self._held: dict[Path, int] = dict.fromkeys((v.folder for v in seen.media.volumes), 0)
+        self._folders = [str(v.folder) for v in seen.media.volumes]
+        self._held = dict.fromkeys(self._folders, 0)
         self._bad: dict[str, list[Problem]] = {}
         self._lost: set[str] = set()  # no copy of them is in order
         self._found: dict[int, Screened] = {}
@@ -158,17 +160,21 @@ class _Check:
         buffer, told, screened = memoryview(bytearray(BLOCK_BYTES)), _Told(), set[str]()
         for digest, length in part:
             self._ctx.checkpoint()
-            places = self._seen.media.object_files(digest)
-            problems: list[Problem] = [] if places else [("object-missing", None)]
-            for place in places:
+            places: list[str] = []
+            problems: list[Problem] = []
+            for folder in self._folders:
+                place = f"{folder}/{layout.OBJECTS}/{digest[:2]}/{digest}"
                 kept = bytearray() if digest in self._small else None
                 real, problem = digest_of(place, length, buffer, kept)
+                if problem == "object-missing":
+                    continue  # on another volume, where there are several
+                places.append(folder)
                 if problem is not None or real != digest:
-                    problems.append((problem or "object-digest", place))
+                    problems.append((problem or "object-digest", Path(place)))
                 elif kept is not None and digest not in screened:
                     screened.add(digest)
                     told.screened += [(n, self._screen_bytes(n, bytes(kept))) for n in self._small[digest]]
-            told.objects.append((digest, length, places, problems))
+            told.objects.append((digest, length, places, problems if places else [("object-missing", None)]))
         return told
 
     def _screen_bytes(self, number: int, data: bytes) -> Screened:
@@ -184,13 +190,13 @@ class _Check:
         except Unsafe:
             return number, []  # a chunk of it is not there, or is no file: that is told for itself
 
-    def _enter(self, digest: str, places: list[Path], problems: list[Problem]) -> bool:
-        for place in places:
-            self._held[place.parents[2]] += 1
+    def _enter(self, digest: str, folders: list[str], problems: list[Problem]) -> bool:
+        for folder in folders:
+            self._held[folder] += 1
         if problems:
             self._bad[digest] = problems
             self._bad_places.update(place for _, place in problems if place is not None)
-            if len(problems) >= len(places):
+            if len(problems) >= len(folders):
                 self._lost.add(digest)
         return not problems
 
@@ -223,10 +229,10 @@ class _Check:
     def _compare_counts(self) -> None:
         """Whether each volume that is here holds as many objects as it says, while others are elsewhere."""
         for volume in self._seen.media.volumes:
-            if volume.objects is None or self._held[volume.folder] < volume.objects:
+            if volume.objects is None or self._held[str(volume.folder)] < volume.objects:
                 self._seen.states[volume.folder] = "damaged"
                 self._seen.found("object-missing", str(volume.folder), N_("the volume holds {held} chunks, and it should hold {told}"),
-                                 {"held": self._held[volume.folder], "told": "?" if volume.objects is None else volume.objects})
+                                 {"held": self._held[str(volume.folder)], "told": "?" if volume.objects is None else volume.objects})
 
 
 def _parts(objects: Mapping[str, int]) -> Iterator[list[tuple[str, int]]]:

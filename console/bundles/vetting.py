@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from console.bundles import describe, downloads, headers, layout, manifest, packages, publishers, screening, spec
+from console.bundles.manifest import FileEntry
 from console.bundles.screening import Finding
 from console.bundles.workers import in_step
 from console.errors import InputError, VerdictError, code
@@ -50,17 +51,17 @@ def source_errors() -> Iterator[None]:
         raise spec.UNREADABLE(path=str(problem.filename or "?"), reason=problem.strerror or "?") from None
 
 
-def check_origin(asked: spec.Spec, digests: Mapping[str, str]) -> None:
-    """Every file's SHA-256, by path, against the one that its publisher names.
+def check_origin(asked: spec.Spec, entries: Mapping[str, FileEntry]) -> None:
+    """Every file, by path, against the SHA-256 that its publisher names.
 
     Raises:
         VerdictError: ``bundle.content-refused``.
     """
     refuse([Finding("digest", path, N_("it is not the file that its publisher names")) for part in asked.parts
-             for path, digest in sorted(part.upstream.items()) if digests[path] != digest])
+             for path, digest in sorted(part.upstream.items()) if entries[path].sha256 != digest])
 
 
-def check_publishers(asked: spec.Spec, digests: Mapping[str, str]) -> list[str]:
+def check_publishers(asked: spec.Spec, entries: Mapping[str, FileEntry]) -> list[str]:
     """Signatures that publishers laid beside their models, against the files; what is said of each.
 
     Raises:
@@ -69,7 +70,7 @@ def check_publishers(asked: spec.Spec, digests: Mapping[str, str]) -> list[str]:
     bad, told = [], []
     for part in (p for p in asked.parts if p.type == "model"):
         inside = dict(part.files)
-        own = {path: digests[path] for path in inside}
+        own = {path: entries[path].sha256 for path in inside}
         who = publishers.load(part.publisher) if part.publisher is not None else publishers.NOBODY
         checked = list(publishers.check(part.path, own, lambda path, inside=inside: inside[path].read_bytes(), who, part.left_out))
         bad += [f for one in checked for f in one.findings if not f.remark]

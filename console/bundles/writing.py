@@ -33,8 +33,6 @@ NOT_WRITTEN = code("bundle.reread-failed", WorldError, N_("What was written to {
 
 WORKERS = 2
 """One reads and hashes while the other's object is on its way to the drive; more would only make a slow drive jump about."""
-Source = Path | bytes
-"""A file on disk, or the bytes of one that the build itself made."""
 Swap = Callable[[int, int, Path], None]
 """Called before each volume but the first: (number, of how many, the place that the next drive has to come to)."""
 
@@ -42,8 +40,8 @@ Swap = Callable[[int, int, Path], None]
 class Origins:
     """Where the bytes of every object come from: spans of the source files, and for repair data the objects of its group."""
 
-    def __init__(self, entries: Sequence[FileEntry], sources: Mapping[str, Source]):
-        self._spans: dict[str, tuple[Source, int, int]] = {}
+    def __init__(self, entries: Sequence[FileEntry], sources: Mapping[str, Path]):
+        self._spans: dict[str, tuple[Path, int, int]] = {}
         self.groups: dict[str, list[str]] = {}
         for entry in entries:
             offset = 0
@@ -73,15 +71,12 @@ class Origins:
         if digest not in self._spans:
             return self.xor_of(self.groups[digest])
         source, offset, length = self._spans[digest]
-        if isinstance(source, bytes):
-            data, name = source[offset : offset + length], "-"
-        else:
-            name, data = str(source), b""
-            with contextlib.suppress(OSError), open(source, "rb", buffering=0) as file:
-                file.seek(offset)
-                data = file.read(length)
+        data = b""
+        with contextlib.suppress(OSError), open(source, "rb", buffering=0) as file:
+            file.seek(offset)
+            data = file.read(length)
         if len(data) != length or hashlib.sha256(data).hexdigest() != digest:
-            raise CHANGED(path=name)
+            raise CHANGED(path=str(source))
         return data
 
 
