@@ -30,6 +30,10 @@ class Cancelled(BaseException):
     """The operator stopped the job. Not an error, so no broad ``except Exception`` can swallow it."""
 
 
+OWN_WORDS = ("reason", "remedy")
+"""Parameters that may be a marked text."""
+
+
 class SealiftError(Exception):
     """Base of the families. Raise one through its :class:`ErrorKind`, never directly.
 
@@ -55,11 +59,10 @@ class SealiftError(Exception):
         return tr(self.kind.remedy, lang, **self._filled(lang))
 
     def _filled(self, lang: str) -> dict[str, Any]:
-        """The parameters fit to show; a reason that is itself a marked text is rendered too. Other texts are anybody's: a file may
-        well be called as some word of ours."""
-        filled = {name: shown(into(value, lang)) for name, value in self.params.items()}
-        reason = self.params.get("reason")
-        return filled | {"reason": shown(tr(reason, lang))} if type(reason) is str else filled
+        """The parameters fit to show; a reason or a remedy that is itself a marked text is rendered too. Other texts are anybody's: a
+        file may well be called as some word of ours."""
+        ours = {name: tr(value, lang) for name in OWN_WORDS if type(value := self.params.get(name)) is str}
+        return {name: shown(into(value, lang)) for name, value in (self.params | ours).items()}
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""
