@@ -55,7 +55,11 @@ class SealiftError(Exception):
         return tr(self.kind.remedy, lang, **self._filled(lang))
 
     def _filled(self, lang: str) -> dict[str, Any]:
-        return {k: shown(into(v, lang)) for k, v in self.params.items()}
+        """The parameters fit to show; a reason that is itself a marked text is rendered too. Other texts are anybody's: a file may
+        well be called as some word of ours."""
+        filled = {name: shown(into(value, lang)) for name, value in self.params.items()}
+        reason = self.params.get("reason")
+        return filled | {"reason": shown(tr(reason, lang))} if type(reason) is str else filled
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""

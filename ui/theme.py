@@ -134,7 +134,12 @@ def apply(app: QApplication, name: str) -> Palette:
 
 def set_role(widget: QWidget, role: str) -> None:
     """Give ``widget`` a role and have it drawn by it, also after it was shown."""
-    widget.setProperty("role", role)
+    set_property(widget, "role", role)
+
+
+def set_property(widget: QWidget, name: str, value: object) -> None:
+    """Give ``widget`` a property that the style sheet asks for, and have it drawn by it."""
+    widget.setProperty(name, value)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
 

@@ -10,7 +10,7 @@ from console.accelerators.device import Device, Health, Vendor, value_of
 from console.accelerators.models import by_pci
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.facts.fact import Fact, file_fact
-from console.facts.grammar import Page, clean, strict_json, whole
+from console.facts.grammar import Page, clean, whole
 from console.i18n import N_
 
 
@@ -46,17 +46,9 @@ def parse_list(text: str) -> dict[str, Any]:
 
 def parse_topology(text: str) -> dict[int, dict[int, str]]:
     """``amd-smi topology --json``: types of link by device and peer."""
-    page = _page(text, "amd-smi topology --json")
-    value = strict_json(page.text, page)
-    entries = value.get("topology", value.get("gpu_data")) if isinstance(value, dict) else value
-    found: dict[int, dict[int, str]] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        links = entry.get("links") if isinstance(entry, dict) else None
-        if not isinstance(links, list) or not isinstance(entry.get("gpu"), int):
-            page.fail(0, "an entry of the topology is not readable")
-        found[entry["gpu"]] = {link["gpu"]: str(link.get("link_type")) for link in links
-                               if isinstance(link, dict) and isinstance(link.get("gpu"), int)}
-    return found
+    entries = amd_smi.topology_entries(_page(text, "amd-smi topology --json"))
+    return {entry["gpu"]: {link["gpu"]: str(link.get("link_type")) for link in entry["links"] if isinstance(link.get("gpu"), int)}
+            for entry in entries}
 
 
 def _rocm(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``amd-smi`` 23 to 27 as text, JSON, CSV and table; ``rocminfo``."""
+"""``amd-smi`` 23 to 27 as text, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.accelerators.nvidia_query import Node
-from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, whole
+from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, version, whole
 
 
 def _tree(page: Page) -> Node:
@@ -52,7 +52,15 @@ class _Entry:
 
     def amount(self, unit: str, *path: str) -> int | float | None:
         """A number of ``unit`` (a pattern); sizes come as MiB."""
-        return _amount(self.page, self._line(path), self.text(*path), unit)
+        return amount(self.page, self._line(path), self.text(*path), unit)
+
+    def size(self, *path: str) -> int | None:
+        """A size in bytes."""
+        text = self.text(*path)
+        if text is None:
+            return None
+        value, unit = self.amount("[KMGT]?B", *path), text.split(" ")[-1]
+        return round((value or 0) * 1024 ** " KMGT".index(unit[:-1] or " "))
 
     def count(self, *path: str) -> int | None:
         """A whole number."""
@@ -83,30 +91,42 @@ class _Entry:
         return node.line if node is not None else 0
 
 
-_SIZE = r"[KMGT]i?B|B"
+SIZE = r"[KMGT]i?B|B"
 
 
 BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]")
 
 
-def _amount(page: Page, line: int, text: str | None, unit: str) -> int | float | None:
+def amount(page: Page, line: int, text: str | None, unit: str) -> int | float | None:
+    """The number of ``12 W``; ``unit`` is a pattern, and sizes (``SIZE``) come as MiB."""
     if shown(text) is None:
         return None
     match = re.fullmatch(rf"(-?\d{{1,18}}(?:\.\d{{1,6}})?) ?({unit})", text)
     if not match:
         page.fail(line, f"{text[:40]!r} is not a reading")
     value = number(match[1])
-    return mib(value, match[2]) if unit == _SIZE else value
+    return mib(value, match[2]) if unit == SIZE else value
+
+
+def _is_shorter(last: Node, first: Node) -> bool:
+    """Whether sections, or keys of the section that the page ends in, are printed for the first GPU only."""
+    if not {node.name for node in first.children} <= {node.name for node in last.children}:
+        return True
+    end = last.children[-1] if last.children else last
+    same = first.get(end.name)
+    return same is not None and end.value is None and not {node.name for node in same.children} <= {node.name for node in end.children}
 
 
 def _entries(page: Page, as_json: bool) -> Iterator[_Entry]:
     if not as_json:
         page.whole()
-        for node in _tree(page).all("GPU"):
-            index = whole(node.value)
-            if index is None:
+        nodes = _tree(page).all("GPU")
+        for node in nodes:
+            if whole(node.value) is None:
                 page.fail(node.line, "the GPU has no number")
-            yield _Entry(page, index, node)
+        if len(nodes) > 1 and _is_shorter(nodes[-1], nodes[0]):
+            page.fail(len(page.lines) - 1, "the last device is cut off")
+        yield from (_Entry(page, int(node.value or 0), node) for node in nodes)
         return
     value = strict_json(page.text, page)
     value = value.get("gpu_data", value.get("gpus")) if isinstance(value, dict) else value
@@ -132,8 +152,6 @@ def parse_list(page: Page, as_json: bool) -> dict[str, Any]:
     devices, _ = _devices(page, as_json, lambda e: {
         "bus_id": e.bus("bdf"), "uuid": e.text("uuid"), "kfd_id": e.count("kfd_id"), "node_id": e.count("node_id"),
         "partition_id": e.count("partition_id")})
-    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
-        page.fail(len(page.lines) - 1, "the last device is cut off")
     return {"device_count": len(devices), "devices": devices}
 
 
@@ -142,7 +160,7 @@ def _static(entry: _Entry) -> dict[str, Any]:
     partition = {name: text if whole(text) is None else whole(text) for name, text in partition.items()}
     return {"name": entry.text("asic", "market_name") or entry.text("board", "product_name"),
             "device_id": entry.text("asic", "device_id"), "gfx_version": entry.text("asic", "target_graphics_version"),
-            "bus_id": entry.bus("bus", "bdf"), "memory_total_mib": entry.amount(_SIZE, "vram", "size"),
+            "bus_id": entry.bus("bus", "bdf"), "memory_total_mib": entry.amount(SIZE, "vram", "size"),
             "vram_type": entry.text("vram", "type"), "partition": partition or None}
 
 
@@ -155,22 +173,22 @@ def numa_nodes(page: Page) -> dict[int, int]:
 def parse_static(page: Page, as_json: bool) -> dict[str, Any]:
     """``amd-smi static``."""
     devices, entries = _devices(page, as_json, _static)
-    if len(devices) > 1 and not set(devices[0]) <= set(devices[-1]):
-        page.fail(len(page.lines) - 1, "the last device is cut off")
-    driver = next((e.text("driver", "version") for e in entries if e.text("driver", "version")), None)
+    driver = next((word for e in entries if (word := version(e.text("driver", "version")))), None)
     return drop_none({"device_count": len(devices), "devices": devices, "driver_version": driver})
 
 
 def _metric(entry: _Entry) -> dict[str, Any]:
     celsius = r"[°\ufffd]?C"
     edge, junction = entry.amount(celsius, "temperature", "edge"), entry.amount(celsius, "temperature", "hotspot")
-    return {"power_w": entry.amount("W", "power", "socket_power"),
+    power = next((watts for name in ("socket_power", "current_socket_power", "average_socket_power")
+                  if (watts := entry.amount("W", "power", name)) is not None), None)
+    return {"power_w": power,
             "temperature_c": junction if edge is None else edge,
             "temperature_sensor": "edge" if edge is not None else "junction" if junction is not None else None,
             "memory_temperature_c": entry.amount(celsius, "temperature", "mem"),
             "gpu_percent": entry.amount("%", "usage", "gfx_activity"),
-            "memory_total_mib": entry.amount(_SIZE, "mem_usage", "total_vram"),
-            "memory_used_mib": entry.amount(_SIZE, "mem_usage", "used_vram")}
+            "memory_total_mib": entry.amount(SIZE, "mem_usage", "total_vram"),
+            "memory_used_mib": entry.amount(SIZE, "mem_usage", "used_vram")}
 
 
 def parse_metric(page: Page, as_json: bool) -> dict[str, Any]:
@@ -192,40 +210,43 @@ def ecc_counts(page: Page) -> dict[int, dict[str, int]]:
 _CELSIUS = r"[°\ufffd]?C"
 _MONITOR = {"POWER": ("power_w", "W"), "GPU_TEMP": ("temperature_c", _CELSIUS), "GPU_T": ("temperature_c", _CELSIUS),
             "MEM_TEMP": ("memory_temperature_c", _CELSIUS), "MEM_T": ("memory_temperature_c", _CELSIUS),
-            "GFX_UTIL": ("gpu_percent", "%"), "GFX%": ("gpu_percent", "%"), "VRAM_USED": ("memory_used_mib", _SIZE),
-            "VRAM_TOTAL": ("memory_total_mib", _SIZE)}
+            "GFX_UTIL": ("gpu_percent", "%"), "GFX%": ("gpu_percent", "%"), "VRAM_USED": ("memory_used_mib", SIZE),
+            "VRAM_TOTAL": ("memory_total_mib", SIZE)}
 _READING = re.compile(r"N/A|[\d./\-]+(?: ?(?:[°\ufffd]?C|%|[KMG]?Hz|[KMGT]i?B(?:/s)?|W|m?V))?|\S+")
 
 
 def parse_monitor(page: Page) -> dict[str, Any]:
     """``amd-smi monitor``, with ``amd-smi version`` ahead or without."""
-    start = next((n for n, line in page.numbered() if line.split()[:1] == ["GPU"]), None)
+    start = next((n for n, line in page.numbered() if line.split()[:1] == ["GPU"] or line.split()[:2] == ["TIMESTAMP", "GPU"]),
+                 None)
     if start is None:
         page.empty()
     if not page.ended:
         page.fail(len(page.lines) - 1, "the page is cut off")
     titles, devices = page.lines[start].split(), []
     for index, line in page.numbered(start + 1):
+        line = re.sub(r"(?<=\d)/ +(?=\d)", "/", line)
         cells = re.split(r"\s{2,}", line.strip())
         cells = cells if len(cells) == len(titles) else _READING.findall(line)
-        if not line.strip():
+        if not line.strip() or set(line.strip()) == {"."}:  # documents mark so that rows are left out
             break
-        if len(cells) != len(titles) or whole(cells[0]) is None:
+        row = dict(zip(titles, cells, strict=False))
+        if len(cells) != len(titles) or whole(row["GPU"]) is None:
             page.fail(index, "the row does not fit its header")
-        devices.append(_monitored(page, index, dict(zip(titles, cells, strict=True))))
+        devices.append(_monitored(page, index, row))
     if not devices:
         page.empty()
     unique = {device["index"]: device for device in reversed(devices)}
     devices = [unique[index] for index in sorted(unique)]
-    version = parse_version(page) if "AMDSMI Tool" in page.text else {}
-    return version | {"device_count": len(devices), "devices": devices}
+    versions = parse_version(page) if "AMDSMI Tool" in page.text else {}
+    return versions | {"device_count": len(devices), "devices": devices}
 
 
 def _monitored(page: Page, index: int, cells: dict[str, str]) -> dict[str, Any]:
     device: dict[str, Any] = {"index": whole(cells["GPU"])}
     for title, (key, unit) in _MONITOR.items():
         if title in cells:
-            device[key] = _amount(page, index, cells[title], unit)
+            device[key] = amount(page, index, cells[title], unit)
     usage = re.fullmatch(r"([\d.]+)/([\d.]+) ?([KMGT]i?B)", cells.get("VRAM_USAGE", ""))
     if usage:
         device["memory_used_mib"] = mib(number(usage[1]), usage[3])
@@ -240,13 +261,15 @@ _CSV = {"gpu": "index", "power_usage": "power_w", "socket_power": "power_w", "ho
         "market_name": "name", "device_id": "device_id", "target_graphics_version": "gfx_version",
         "size": "memory_total_mib"}
 _TEXTS = ("bus_id", "uuid", "name", "device_id", "gfx_version")
+_READINGS = {"power_w": "W", "temperature_c": _CELSIUS, "memory_temperature_c": _CELSIUS, "gpu_percent": "%",
+             "memory_used_mib": SIZE, "memory_total_mib": SIZE}
 
 
 def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
     page.whole()
     rows = [(n, line) for n, line in page.numbered() if line.strip()]
     titles = [cell.strip() for cell in rows[0][1].split(",")] if rows else []
-    if titles[:1] != ["gpu"]:
+    if "gpu" not in titles or len(set(titles)) != len(titles):
         page.empty()
     for index, line in rows[1:]:
         cells = [cell.strip() for cell in line.split(",")]
@@ -272,17 +295,54 @@ def parse_csv(page: Page) -> dict[str, Any]:
     return {"device_count": len(devices), "devices": devices}
 
 
+def parse_monitor_json(page: Page) -> dict[str, Any]:
+    """``amd-smi monitor --json``."""
+    def read(entry: _Entry) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, key in _CSV.items():
+            if key in _READINGS and found.get(key) is None:
+                found[key] = entry.amount(_READINGS[key], name)
+        return found
+
+    devices, _ = _devices(page, True, read)
+    unique = {device["index"]: device for device in reversed(devices)}
+    return {"device_count": len(unique), "devices": [unique[index] for index in sorted(unique)]}
+
+
+_VERSION = {"tool_version": ("amdsmi tool", "version"), "library_version": ("amdsmi library version", "amdsmi_library_version"),
+            "rocm_version": ("rocm version", "rocm_version"), "driver_version": ("amdgpu version", "amdgpu_version")}
+
+
+def _versions(said: dict[str, str | None]) -> dict[str, Any]:
+    return drop_none({ours: next((shown(said[name]) for name in names if name in said), None) for ours, names in _VERSION.items()})
+
+
+def parse_version_fields(page: Page, as_json: bool) -> dict[str, Any]:
+    """``amd-smi version --json`` and ``--csv``."""
+    if as_json:
+        value = strict_json(page.text, page)
+        entries = value if isinstance(value, list) else [value]
+    else:
+        page.whole()
+        rows = [line.split(",") for _, line in page.numbered() if line.strip()]
+        entries = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    if len(entries) != 1 or not isinstance(entries[0], dict):
+        page.fail(0, "this is not the version of one tool")
+    found = _versions({str(key).lower(): str(text) for key, text in entries[0].items() if not isinstance(text, dict | list)})
+    return found if "tool_version" in found else page.empty()
+
+
 def parse_version(page: Page) -> dict[str, Any]:
     """``amd-smi version``."""
     line = next((line for _, line in page.numbered() if "AMDSMI Tool:" in line), None)
     if line is None:
         page.empty()
-    if page.lines[-1] == line:
-        page.whole()
-    said = dict(part.partition(":")[::2] for part in line.split("|"))
-    said = {key.strip().lower(): shown(value) for key, value in said.items()}
-    return drop_none({"tool_version": said.get("amdsmi tool"), "library_version": said.get("amdsmi library version"),
-                      "rocm_version": said.get("rocm version"), "driver_version": said.get("amdgpu version")})
+    parts = line.split("|")
+    if page.lines[-1] == line and not page.ended:
+        # What stands at the end of a page that was not ended may be part of a version.
+        parts.pop()
+    found = _versions({key.strip().lower(): shown(value) for key, _, value in (part.partition(":") for part in parts)})
+    return found if found else page.whole() or page.empty()
 
 
 def parse_processes(page: Page, as_json: bool, as_csv: bool) -> dict[str, Any]:
@@ -311,66 +371,8 @@ def _running(page: Page, entry: _Entry, as_json: bool) -> Iterator[dict[str, Any
         infos = [node for node in source.all("PROCESS_INFO") if node.children] if isinstance(source, Node) else []
     for info in infos:
         inner = _Entry(page, entry.index, info)
-        used = inner.amount(_SIZE, "memory_usage", "vram_mem")
         yield {"gpu": entry.index, "pid": inner.count("pid"), "name": inner.text("name"),
-               "vram_bytes": None if used is None else round(used * 1048576)}
-
-
-# --- the table of ROCm 7 -----------------------------------------------------------------------------------------
-
-
-def parse_table(page: Page) -> dict[str, Any]:
-    """``amd-smi`` without arguments, from ROCm 7 on: two rows a device."""
-    start = next((n for n, line in page.numbered() if re.match(r"\s*\|\s*AMD-SMI\s", line)), None)
-    if start is None:
-        page.empty()
-    found, first = _table_versions(page, start)
-    devices, rows = [], []
-    for index, line in page.numbered(first):
-        text = line.strip()
-        if re.fullmatch(r"[+|][-=+|]{10,}[+|]", text):
-            if rows and "=" not in text:
-                devices.append(_table_device(page, rows))
-            rows = []
-            if text.startswith("+"):
-                break
-        elif text.startswith("|") and text.endswith("|") and text.count("|") == 3:
-            rows.append((index, text[1:-1].split("|")))
-        else:
-            page.fail(index, "the row does not have the header's form")
-    else:
-        page.fail(len(page.lines) - 1, "the table is cut off")
-    if not devices:
-        page.fail(start, "the table has no device rows")
-    return found | {"device_count": len(devices), "devices": devices}
-
-
-def _table_versions(page: Page, start: int) -> tuple[dict[str, Any], int]:
-    first = next((n for n, line in page.numbered(start) if re.search(r"\|\s*BDF\s", line)), None)
-    if first is None or "GPU-Name" not in page.lines[first] or "Mem-Usage" not in "".join(page.lines[first:first + 2]):
-        page.fail(start, "the header is not known")
-    head = "\n".join(page.lines[start:first])
-    found = {"tool_version": r"AMD-SMI\s+(\S+)", "driver_version": r"amdgpu version:\s*(\S+)",
-             "rocm_version": r"ROCm version:\s*(\S+)"}
-    matches = {key: re.search(pattern, head, re.IGNORECASE) for key, pattern in found.items()}
-    return {key: shown(match[1]) for key, match in matches.items() if match}, first
-
-
-def _table_device(page: Page, rows: list[tuple[int, list[str]]]) -> dict[str, Any]:
-    if len(rows) != 2:
-        page.fail(rows[0][0], "a device has other than two rows")
-    (line, upper), (below, lower) = rows
-    name = re.fullmatch(r"\s*([0-9A-Fa-f:.]{7,16})\s+(\S.*?)\s*", upper[0][:200])
-    usage = re.fullmatch(r"(N/A|[\d.]+ %)\s+(N/A|[\d.]+ [°\ufffd]?C)\s+(\S+)\s+(N/A|[\d.]+)/(\S+) W", upper[1].strip())
-    ids = lower[0].split()
-    memory = re.fullmatch(r"(N/A|[\d.]+ %)\s+(N/A|[\d.]+ %)\s+([\d.]+|N/A)/([\d.]+|N/A) ([KMGT]i?B)", lower[1].strip())
-    if not name or not usage or not memory or not ids or whole(ids[0]) is None:
-        page.fail(below if name and usage else line, "the row of a device is not readable")
-    return drop_none({
-        "index": whole(ids[0]), "name": shown(name[2]), "bus_id": name[1],
-        "temperature_c": number(usage[2].split(" ")[0]), "power_w": number(usage[4]),
-        "gpu_percent": number(memory[1].split(" ")[0]), "partitions": shown(ids[-1]) if len(ids) > 1 else None,
-        "memory_used_mib": mib(number(memory[3]), memory[5]), "memory_total_mib": mib(number(memory[4]), memory[5])})
+               "vram_bytes": inner.size("memory_usage", "vram_mem")}
 
 
 # --- topology ----------------------------------------------------------------------------------------------------
@@ -400,38 +402,31 @@ def parse_topology(page: Page) -> dict[str, Any]:
     return {"device_count": len(devices), "topology": {"devices": devices} | topology}
 
 
-# --- rocminfo ----------------------------------------------------------------------------------------------------
+def topology_entries(page: Page) -> list[dict[str, Any]]:
+    """The GPUs of ``amd-smi topology --json``, each with ``gpu``, ``bdf`` and its ``links``."""
+    value = strict_json(page.text, page)
+    entries = value.get("topology", value.get("gpu_data")) if isinstance(value, dict) else value
+    if not isinstance(entries, list) or not all(
+            isinstance(e, dict) and isinstance(e.get("gpu"), int) and isinstance(e.get("links"), list)
+            and all(isinstance(link, dict) for link in e["links"]) for e in entries):
+        page.fail(0, "the JSON is not a list of GPUs and their links")
+    return entries
 
 
-def parse_rocminfo(page: Page) -> dict[str, Any]:
-    """``rocminfo``: the agents that are GPUs or DCUs."""
-    runtime = re.search(r"^Runtime Version:\s*(\S+)", page.text, re.MULTILINE)
-    starts = [n for n, line in page.numbered() if re.fullmatch(r"Agent \d{1,4}", line.strip())]
-    if not starts:
+def parse_topology_json(page: Page) -> dict[str, Any]:
+    """``amd-smi topology --json``."""
+    entries = topology_entries(page)
+    if not entries:
         page.empty()
-    blocks = [page.lines[a:b] for a, b in zip(starts, [*starts[1:], len(page.lines)], strict=True)]
-    if "*** Done ***" not in page.text:
-        page.fail(len(page.lines) - 1, "the last agent is cut off")
-    agents = [agent for agent in (_agent(page, lines) for lines in blocks) if agent]
-    devices = [{"index": index} | agent for index, agent in enumerate(agents)]
-    return {"device_count": len(devices), "devices": devices, "hsa_runtime_version": runtime[1] if runtime else None}
-
-
-def _agent(page: Page, lines: list[str]) -> dict[str, Any] | None:
-    said: dict[str, str] = {}
-    memory, coarse = None, False
-    for line in lines:
-        key, mark, value = line.strip().partition(":")
-        if mark:
-            said.setdefault(key, value.strip())
-        if key == "Segment":
-            coarse = bool(re.search(r"GLOBAL.*FLAGS:.*\bCOARSE GRAINED", value))
-        elif key == "Size" and coarse and memory is None:
-            size = re.match(r"\s*(\d{1,18})\s*(?:\(0x[0-9a-fA-F]+\))?\s*KB", value)
-            memory = mib(int(size[1]), "KB") if size else None
-    if said.get("Device Type") not in ("GPU", "DCU"):
-        return None
-    units = re.match(r"\d{1,6}", said.get("Compute Unit", ""))
-    return drop_none({"name": shown(said.get("Marketing Name")), "gfx_version": shown(said.get("Name")),
-                      "uuid": shown(said.get("Uuid")), "node": whole(re.split(r"\(", said.get("Node", ""))[0]),
-                      "compute_units": int(units[0]) if units else None, "memory_total_mib": memory})
+    devices = [str(entry.get("bdf")) for entry in entries]
+    wanted = {"links": "link_type", "weights": "weight", "hops": "num_hops"}
+    topology: dict[str, Any] = {ours: {} for ours, theirs in wanted.items() if any(theirs in link for e in entries for link in e["links"])}
+    for name, entry in zip(devices, entries, strict=True):
+        peers = [str(link.get("bdf")) for link in entry["links"]]
+        if sorted(peers) != sorted(devices):
+            page.fail(0, f"the links of {name[:40]} do not lead to every device")
+        for ours, row in topology.items():
+            cells = [link.get(wanted[ours]) for link in entry["links"]]
+            said = [shown(str(cell)) if ours == "links" else number(str(cell)) for cell in cells]
+            row[name] = dict(zip(peers, said, strict=True))
+    return {"device_count": len(devices), "topology": {"devices": devices} | topology}

@@ -8,17 +8,31 @@ from typing import Any
 
 from console.facts.grammar import Page, number, pairs, shown, whole
 
-_DEVID = re.compile(r"\[devid (\d{1,4})\]\s?(.*)")
+_DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
+_PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
+_REMARKS = ("No process in device.", "Get pid name failed.")
+_LEFT_OUT = re.compile(r"\s*\.{3,}\s*")  # a mark of documents for lines that are not shown
+_AHEAD = re.compile(r"\s*(?:\[WARNING\]|DrvMngGetConsoleLogLevel failed)")  # complaints of the tool ahead of a page
 
 
 def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
     """Runs of (line, key, value) between blank lines; a key without text continues the value before it."""
     block: list[tuple[int, str, str]] = []
+    started = False
     for index, line in page.numbered():
+        if _LEFT_OUT.fullmatch(line) or (not started and _AHEAD.match(line)):
+            continue
+        started = True
         if not line.strip():
             if block:
                 yield block
             block = []
+            continue
+        process = _PROCESS.fullmatch(line) if len(line) < 1000 else None
+        if process:
+            block += [(index, process[n], process[n + 1]) for n in (1, 3, 5)]
+            continue
+        if line.strip() in _REMARKS:
             continue
         key, mark, value = line.partition(":")
         if not mark:
@@ -34,9 +48,9 @@ def parse_fields(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output`` for a line that is neither.
     """
-    page.whole()
     parts: list[dict[str, list[str]]] = []
     latest: list[str] | None = None
+    newest = ""
     for block in _blocks(page):
         record: dict[str, list[str]] = {}
         for index, key, value in block:
@@ -48,9 +62,13 @@ def parse_fields(page: Page) -> dict[str, Any]:
             if key in record:
                 parts.append(record)
                 record = {}
-            latest = record[key] = [value]
+            latest = record[newest := key] = [value]
         if record:
             parts.append(record)
+    if not page.ended and parts:
+        # What stands at the end of a page that was not ended may be part of a value.
+        del parts[-1][newest]
+        parts = [record for record in parts if record]
     records = [{key: "\n".join(values) for key, values in record.items()} for record in parts]
     if not records or set().union(*records) <= {"NPU ID", "Chip Count"}:
         page.empty()
@@ -116,7 +134,6 @@ _MAP = {"NPU ID": "index", "Card ID": "index", "Slot ID": "slot_id", "Chip ID": 
 
 def parse_map(page: Page) -> dict[str, Any]:
     """``npu-smi info -m``."""
-    page.whole()
     rows = [(index, re.split(r"\s{2,}|\t", line.strip())) for index, line in page.numbered() if line.strip()]
     if not rows or "Chip Name" not in rows[0][1]:
         page.empty()
@@ -134,6 +151,9 @@ def parse_map(page: Page) -> dict[str, Any]:
         (mcu if str(row.get("name")).lower() == "mcu" else devices).append(row)
     if not devices and not mcu:
         page.empty()
+    if titles[-1] != "Chip Name" or rows[-1][1][-1] not in {cells[-1] for _, cells in rows[1:-1]}:
+        # A name that another row ends with, too, is whole even if the page is not ended.
+        page.whole()
     return {"device_count": len(devices), "devices": devices, "mcu_rows": mcu}
 
 
@@ -153,19 +173,32 @@ def parse_hccn(page: Page, option: str) -> dict[str, Any]:
 
 
 def _hccn_fields(page: Page) -> dict[str, Any]:
-    """Keys and values; headings (nothing behind the colon) and ``[devid N]`` marks are left out."""
+    """Keys and values; headings (nothing behind the colon) and ``[devid N]`` marks are left out.
+
+    A line without a colon that is indented more than the key above it goes on with its value, as ethtool writes lists.
+    """
     devices, lines = set(), []
+    above: int | None = None
     for index, line in page.numbered():
         mark = _DEVID.match(line.strip()) if len(line) < 2000 else None
         if mark:
             devices.add(int(mark[1]))
         text = mark[2] if mark else line
-        if not text.strip() or text.rstrip().endswith(":"):
+        if _LEFT_OUT.fullmatch(text):
+            above = None
+            continue
+        indent = len(text) - len(text.lstrip())
+        key, colon, value = text.partition(":")
+        if not text.strip() or (colon and not value.strip() and not key.endswith(" ")):
             lines.append("")
-        elif ":" not in text:
-            page.fail(index, "neither a key nor a value")
-        else:
+            above = None
+        elif colon:
             lines.append(text)
+            above = indent
+        elif above is not None and indent > above:
+            lines.append(f": {text.strip()}")
+        else:
+            page.fail(index, "neither a key nor a value")
     inner = Page("\n".join(lines) + "\n", page.tool)
     if not any(lines):
         page.empty()
@@ -177,10 +210,10 @@ def _addresses(page: Page) -> dict[str, Any]:
     devices: list[dict[str, Any]] = []
     named = None
     for index, line in page.numbered():
-        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)", line[:300])
+        call = re.search(r"hccn_tool\s.*?-i\s+(\S+)|^[=\s]*NPU[_ ]?(\d{1,3})[:=\s]*$", line[:300])
         key, mark, value = line.partition(":")
         if call:
-            named = whole(call[1])
+            named = whole(call[1] or call[2])
         elif key.strip() in ("ipaddr", "ipaddr6"):
             devices.append({"index": len(devices) if named is None else named, "ip": value.strip()})
             named = None
@@ -258,29 +291,38 @@ def _ping(page: Page) -> dict[str, Any]:
 
 def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
     """``version.info`` of driver and firmware, ``ascend_install.info``, and the install file of CANN."""
-    page.whole()
     fields: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
         if not text or text.startswith("#"):
             continue
+        if index == len(page.lines) - 1 and not page.ended:
+            # What stands at the end of a page that was not ended may be part of a value.
+            break
         key, mark, value = text.partition("=")
         if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
             page.fail(index, "neither a key nor a value")
         fields[key.strip()] = value.strip()
     if not fields:
+        page.whole()
         page.empty()
     return {"fields": fields} | _versions(fields, path)
 
 
+_RUNNING = re.compile(r"\[[\w.\-]{1,60}:([\w.\-]{1,60})\]")
+
+
 def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
-    version = fields.get("Version", fields.get("version"))
     if "package_name" in fields and "version" in fields:
         return {"cann_package": fields["package_name"], "cann_version": fields["version"]}
     if "Driver_Install_Path_Param" in fields:
         return {"driver_path": fields["Driver_Install_Path_Param"]}
-    if version is None:
-        return {}
+    running = _RUNNING.fullmatch(fields.get("toolkit_running_version", fields.get("runtime_running_version", "")))
+    # The version of a part of CANN is not that of the whole, which the folder is named after.
+    toolkit = running[1] if running else fields.get("version_dir")
+    version = fields.get("Version", fields.get("version"))
+    if toolkit is not None or version is None:
+        return {} if toolkit is None else {"cann_version": toolkit}
     is_firmware = "/firmware/" in path or "compatible_version_drv" in fields or (
         "firmware_version" in fields and "/driver/" not in path)
     if "toolkit" in path or "cann" in path.lower():
@@ -292,7 +334,7 @@ def parse_tool_version(page: Page) -> dict[str, Any]:
     """``npu-smi -v``."""
     page.whole()
     for _, line in page.numbered():
-        match = re.fullmatch(r"npu-smi(?: version)?\s*:?\s*v?([0-9][\w.\-]{0,40})", line.strip(), re.IGNORECASE)
+        match = re.fullmatch(r"npu-smi(?: version)?\s*:?\s*v?(\w[\w.\-]{0,40})", line.strip(), re.IGNORECASE)
         if match:
             return {"tool_version": match[1]}
     page.empty()

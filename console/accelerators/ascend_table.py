@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, number, shown, whole
+from console.facts.grammar import Page, framed, number, shown, whole
 
 _RULE = re.compile(r"[+|][-=+|]{3,}[+|]?")
 _LABEL = re.compile(r"NPU Util\(%\)|NPU ID|NPU|Process id in container|Process id|Process name|Process memory\(MB\)"
@@ -36,6 +36,7 @@ def parse_table(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output``. A page cut between rows is given with ``truncated``.
     """
+    page = framed(page)
     start = next((n for n, line in page.numbered() if re.match(r"\s*\|\s*npu-smi\s", line)), None)
     if start is None:
         page.empty()

@@ -6,12 +6,13 @@ Field names as documented in ``nvidia-smi --help-query-gpu`` and nvsmi_device_v4
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 from xml.parsers import expat
 
-from console.facts.grammar import Page, mib, number, shown, whole
+from console.facts.grammar import Page, measured, mib, number, shown, titled, whole
 
 MAX_XML_DEPTH, MAX_XML_NODES = 32, 500_000
 
@@ -39,6 +40,10 @@ class Node:
         return here
 
 
+_LEFT_OUT = re.compile(r"(?:\[?\.{3,}\]?|…|<snip>|\[snip\])", re.IGNORECASE)  # a mark of documents for lines that are not shown
+_GAP = "..."
+
+
 def _text_tree(page: Page) -> Node:
     """Entries by indentation: ``key : value`` lines, and headings without a value."""
     root = Node("", None, 0)
@@ -55,7 +60,7 @@ def _text_tree(page: Page) -> Node:
         key, mark, value = text.partition(" : ")
         if not mark and text.endswith(" :"):
             key, mark, value = text[:-2], ":", ""
-        node = Node(key.strip(), value.strip() if mark else None, index)
+        node = Node(_GAP if _LEFT_OUT.fullmatch(text) else key.strip(), value.strip() if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()
         stack[-1][1].children.append(node)
@@ -111,8 +116,8 @@ def xml_log(page: Page) -> Node:
 
 
 def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
-    """The number of ``12 MiB``; None where the tool shows none."""
-    if node is None or node.value is None or shown(node.value) is None:
+    """The number of ``12 MiB``; None where the tool shows none, or says why in words."""
+    if node is None or measured(node.value) is None:
         return None
     amount, _, unit = node.value.partition(" ")
     value = number(amount)
@@ -122,7 +127,7 @@ def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
 
 
 def _count(page: Page, node: Node | None) -> int | None:
-    if node is None or shown(node.value) is None:
+    if node is None or measured(node.value) is None:
         return None
     value = whole(node.value)
     if value is None:
@@ -134,6 +139,26 @@ def _said(node: Node | None) -> str | None:
     return shown(node.value) if node is not None else None
 
 
+def _titled(node: Node | None) -> str | None:
+    return titled(node.value) if node is not None else None
+
+
+# From driver 610 on the old names stay for a while, with a remark that they are going to be removed.
+_DRIVER_NAMES = ("kmd version", "driver version")
+_CUDA_NAMES = ("cuda umd version", "cuda version")
+
+
+def _version(said: Mapping[str, str | None], names: Sequence[str]) -> str | None:
+    """The first word of the first of the entries that holds a version; the newer name comes first."""
+    words = ((said.get(name) or "").split(" ")[0] for name in names)
+    return next((word for word in words if shown(word) is not None and word[0].isdigit()), None)
+
+
+def _versions(log: Node) -> dict[str, Any]:
+    said = {node.name.lower().replace("_", " "): node.value for node in reversed(log.children)}
+    return {"driver_version": _version(said, _DRIVER_NAMES), "cuda_version": _version(said, _CUDA_NAMES)}
+
+
 @dataclass(frozen=True)
 class _Names:
     """Where the text and the XML keep the same things."""
@@ -141,7 +166,7 @@ class _Names:
     name: tuple[str, ...]
     uuid: tuple[str, ...]
     bus: tuple[str, ...]
-    memory: str
+    memory: tuple[str, ...]
     total: str
     used: str
     temperature: tuple[str, ...]
@@ -153,12 +178,12 @@ class _Names:
     instance_memory: tuple[str, ...]
 
 
-_TEXT = _Names(("Product Name",), ("GPU UUID",), ("PCI", "Bus Id"), "FB Memory Usage", "Total", "Used",
+_TEXT = _Names(("Product Name",), ("GPU UUID",), ("PCI", "Bus Id"), ("FB Memory Usage", "Memory Usage"), "Total", "Used",
                ("Temperature", ("GPU Current Temp", "Gpu")), ("GPU Power Readings", "Power Readings"),
                ("Power Draw", "Average Power Draw", "Instantaneous Power Draw"), ("Ecc Mode", "Current"),
                ("MIG Mode", "Current"), ("Index", "GPU Instance ID", "Compute Instance ID"),
                ("Shared FB Memory Usage", "FB Memory Usage"))
-_XML = _Names(("product_name",), ("uuid",), ("pci", "pci_bus_id"), "fb_memory_usage", "total", "used",
+_XML = _Names(("product_name",), ("uuid",), ("pci", "pci_bus_id"), ("fb_memory_usage", "memory_usage"), "total", "used",
               ("temperature", "gpu_temp"), ("gpu_power_readings", "power_readings"),
               ("power_draw", "average_power_draw", "instant_power_draw"), ("ecc_mode", "current_ecc"),
               ("mig_mode", "current_mig"), ("index", "gpu_instance_id", "compute_instance_id"), ("fb_memory_usage",))
@@ -200,21 +225,19 @@ def parse_xml(page: Page) -> dict[str, Any]:
 
 def read_log(page: Page, log: Node) -> dict[str, Any]:
     """The common fields of a log that has been read."""
-    found = {"driver_version": _said(log.get(("driver_version", "kmd_version"))),
-             "cuda_version": _said(log.get(("cuda_version", "cuda_umd_version"))),
-             "attached_gpus": _count(page, log.get("attached_gpus"))}
+    found = _versions(log) | {"attached_gpus": _count(page, log.get("attached_gpus"))}
     devices, processes = [], []
     for index, gpu in enumerate(log.all("gpu")):
         holder = gpu.get("mig_devices")
         devices.append(_gpu(page, gpu, _XML, index, holder.all("mig_device") if holder else []))
-        section = gpu.get("processes")
+        section = gpu.get(("processes", "compute_processes"))
         processes += [_xml_process(page, node, index) for node in (section.all("process_info") if section else [])]
     return found | {"device_count": len(devices), "devices": devices, "processes": processes}
 
 
 def _xml_process(page: Page, node: Node, gpu: int) -> dict[str, Any]:
     return {"gpu": gpu, "pid": _count(page, node.get("pid")), "type": _said(node.get("type")),
-            "name": _said(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
+            "name": _titled(node.get("process_name")), "used_mib": _amount(page, node.get("used_memory"), "MiB", "MB")}
 
 
 _GPU_HEAD = re.compile(r"GPU [0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
@@ -222,13 +245,16 @@ _GPU_HEAD = re.compile(r"GPU [0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-
 
 def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     """``nvidia-smi -q``; ``sections`` is the argument of ``-d``, which leaves the others out."""
-    if not any("NVSMI LOG" in line for line in page.lines[:40]):
+    # Excerpts leave the title out.
+    if not any("NVSMI LOG" in line or line.startswith("Attached GPUs ") or _GPU_HEAD.fullmatch(line.rstrip()) for line in page.lines[:40]):
         page.empty()
     log = _text_tree(page)
-    found = {"driver_version": _said(log.get(("Driver Version", "KMD Version"))),
-             "cuda_version": _said(log.get(("CUDA Version", "CUDA UMD Version"))),
-             "attached_gpus": _count(page, log.get("Attached GPUs"))}
-    gpus = [node for node in log.children if node.value is None]
+    found = _versions(log) | {"attached_gpus": _count(page, log.get("Attached GPUs"))}
+    headings = [node for node in log.children if node.value is None]
+    # Ahead of the devices a heading may tell of the driver, such as "vGPU Driver Capability".
+    gpus = list(dropwhile(lambda node: node.children and not re.search(r"\d", node.name), headings))
+    while gpus and gpus[-1].name == _GAP:
+        gpus.pop()  # lines left out at the end; between devices they would shift the places of the others
     for gpu in gpus:
         if not _GPU_HEAD.fullmatch(gpu.name):
             page.fail(gpu.line, "this is not the heading of a device")
@@ -251,13 +277,14 @@ def _partial(device: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool) -> None:
     """Refuse a log that ends inside a device: a value that was cut would be a wrong value."""
-    first, last = ({child.name for child in gpu.children} for gpu in (gpus[0], gpus[-1]))
+    first, last = ({child.name for child in gpu.children} - {_GAP} for gpu in (gpus[0], gpus[-1]))
     has_processes = any("processes" in name.lower() for name in last)
     if len(gpus) > 1 and not first <= last:
         page.fail(len(page.lines) - 1, "the last device is cut off")
     if not re.search(r" : \S", page.lines[-1]) or (attached or 0) > len(gpus):
         page.whole()
-    if not partial and not has_processes and (not page.ended or (attached or 0) > len(gpus)):
+    # Fewer devices than are attached: the log was asked for some of them, or is an excerpt, whose lines are whole.
+    if not partial and not has_processes and not page.ended:
         page.fail(len(page.lines) - 1, "the last device is cut off")
 
 
@@ -275,14 +302,21 @@ def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
             "pending_blacklist": _said(pages.get(("Pending Page Blacklist", "Pending")))}
 
 
+_PROCESS_HEAD = ("GPU instance ID", "Compute instance ID")  # what stands ahead of the number of a process
+
+
 def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any]]:
     section = gpu.get(("Processes", "Compute Processes"))
+    last = section.children[-1] if section and section.children else section
+    open_end = last and (last.name in _PROCESS_HEAD or last is section and last.value is None)
+    if last and open_end and not any(line.strip() for line in page.lines[last.line + 1:]):
+        page.fail(last.line, "the process is cut off")
     for node in section.all("Process ID") if section else []:
         used = node.get("Used GPU Memory")
         if used is None:
             page.fail(node.line, "the process is cut off")
         yield {"gpu": index, "pid": _count(page, node), "type": _said(node.get("Type")),
-               "name": _said(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
+               "name": _titled(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------
@@ -292,7 +326,7 @@ _GPU_FIELDS = {
     "uuid": ("uuid", "gpu_uuid"), "memory_total_mib": ("memory.total",), "memory_used_mib": ("memory.used",),
     "temperature_c": ("temperature.gpu",), "power_w": ("power.draw", "power.draw.average", "power.draw.instant")}
 
-_DRIVER = ("driver_version", "kmd_version")
+_DRIVER = ("kmd_version", "driver_version")
 
 
 def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int, dict[str, tuple[str, str]]]]:
@@ -311,11 +345,20 @@ def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int,
         page.fail(rows[0][0], "without a heading the fields have to be in the command line")
     found = []
     for index, line in rows:
-        values = [text.strip() for text in line.split(",")]
+        values = _joined([text.strip() for text in line.split(",")], [name for name, _ in heads])
         if len(values) != len(heads):
             page.fail(index, "the row does not have as many fields as the heading")
         found.append((index, {name: (value, unit) for (name, unit), value in zip(heads, values, strict=True)}))
     return found
+
+
+def _joined(values: list[str], heads: Sequence[str]) -> list[str]:
+    """The values with the commas of a process's name, the only field that may hold any, put back into it."""
+    more = len(values) - len(heads)
+    place = next((n for n, name in enumerate(heads) if name in ("process_name", "name")), None)
+    if more <= 0 or place is None or "pid" not in heads:
+        return values
+    return [*values[:place], ", ".join(values[place : place + more + 1]), *values[place + more + 1 :]]
 
 
 def _heading(page: Page, index: int, text: str) -> tuple[str, str]:
@@ -332,7 +375,7 @@ def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str
         if not any(name in row for names in (*_GPU_FIELDS.values(), _DRIVER) for name in names):
             page.fail(index, "none of the known fields is there")
         devices.append(_csv_device(page, index, row, order))
-        driver = driver or shown(_first(row, _DRIVER)[0])
+        driver = driver or _version({name: row[name][0] for name in _DRIVER if name in row}, _DRIVER)
     if not devices:
         page.fail(len(page.lines) - 1, "there is no row of a device")
     _last_field(page, fields, header)
@@ -371,7 +414,7 @@ _UNITS = {"memory_total_mib": ("MiB", "MB"), "memory_used_mib": ("MiB", "MB"), "
 
 
 def _csv_amount(page: Page, index: int, text: str, unit: str, key: str) -> int | float | None:
-    if shown(text) is None:
+    if measured(text) is None:
         return None
     amount, _, own = text.partition(" ")
     value, said = number(amount), own.strip() or unit
@@ -391,7 +434,7 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
         name, unit = _first(row, ("used_gpu_memory", "used_memory"))
         processes.append({
             "gpu_name": shown(_first(row, ("gpu_name",))[0]), "bus_id": shown(_first(row, ("gpu_bus_id",))[0]),
-            "pid": whole(_first(row, ("pid",))[0]), "name": shown(_first(row, ("process_name", "name"))[0]),
+            "pid": whole(_first(row, ("pid",))[0]), "name": titled(next((row[n][0] for n in ("process_name", "name") if n in row), None)),
             "used_mib": _csv_amount(page, index, name, unit, "used_mib")})
     return {"processes": processes}
 
@@ -399,8 +442,10 @@ def parse_apps_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str,
 # --- lists -------------------------------------------------------------------------------------------------------
 
 _GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)")
-_MIG_LINE = re.compile(r"\s+MIG ([\w.+]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
+_MIG_LINE = re.compile(r"\s*MIG ([\w.+\-]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
 _LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
+_LOST = re.compile(r"Unable to determine the device handle for gpu ?[0-9]{0,3}:? ?[0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
+_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
 
 
 def _gpu_line(line: str) -> dict[str, Any] | None:
@@ -418,7 +463,7 @@ def parse_list(page: Page) -> dict[str, Any]:
         elif instance and devices:
             mig = devices[-1].setdefault("mig", {"mode": "Enabled", "instances": []})
             mig["instances"].append({"profile": instance[1], "index": int(instance[2]), "uuid": shown(instance[3])})
-        elif line.strip():
+        elif line.strip() and not _LOST.match(line):
             page.fail(index, "this is not a line of the list")
     if not devices:
         page.empty()
@@ -437,8 +482,7 @@ def parse_nvlink(page: Page) -> dict[str, Any]:
             devices[-1]["nvlinks"].append(_speed(page, index, link[2].strip()))
         elif re.search(r"not supported|unsupported", line, re.IGNORECASE):
             unsupported = True
-        elif line.strip() and not re.match(r"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch"
-                                           r"|Unable to determine the device handle for gpu [0-9A-Fa-f:.]{7,20}: ", line):
+        elif line.strip() and not _LINK_REMARK.match(line):
             page.fail(index, "this is not a line of the list of links")
     if not devices and not unsupported:
         page.empty()
@@ -458,18 +502,17 @@ def _speed(page: Page, index: int, text: str) -> str:
 
 def parse_version(page: Page) -> dict[str, Any]:
     """``nvidia-smi --version``."""
-    page.whole()
     said = {}
-    for _, line in page.numbered():
+    for index, line in page.numbered():
         key, mark, value = line.partition(":")
-        if mark:
+        # What stands at the end of a page that was not ended may be part of a version.
+        if mark and (page.ended or index < len(page.lines) - 1):
             said[" ".join(key.lower().split())] = shown(value)
     if "nvidia-smi version" not in said:
+        page.whole()
         page.empty()
-    return {"tool_version": said["nvidia-smi version"],
-            "driver_version": said.get("driver version", said.get("kmd version")),
-            "cuda_version": said.get("cuda version", said.get("cuda umd version")),
-            "nvml_version": said.get("nvml version")}
+    return {"tool_version": said["nvidia-smi version"], "driver_version": _version(said, _DRIVER_NAMES),
+            "cuda_version": _version(said, _CUDA_NAMES), "nvml_version": said.get("nvml version")}
 
 
 def parse_module_version(page: Page) -> dict[str, Any]:

@@ -9,13 +9,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, mib, shown, whole
+from console.facts.grammar import Page, framed, measured, mib, shown, whole
 
 MAX_WIDTH, MAX_DEVICES = 1000, 2048
 _RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
+# Between the compute instances of one GPU instance the memory is one cell of several rows, and the rule has a gap.
+_GAPPED = re.compile(r"\+[-+]{3,} +\+[-+]{3,}\+")
 _MODES = frozenset({"On", "Off", "N/A", "ERR!", "WDDM", "TCC", "MCDM", "Disabled", "Enabled"})
 _BUS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _MEMORY = re.compile(r"(?:[0-9]+%\s+)?([0-9]+|N/A|ERR!)\s?(MiB|MB)?\s*/\s*([0-9]+|N/A|ERR!)\s?(MiB|MB)?")
+_SECTION = re.compile(r"\|\s*(?:(?:Compute )?processes|MIG devices):", re.IGNORECASE)
+_PROCESS_FORMS = (("GPU", "GI", "CI", "PID", "Type"), ("GPU", "PID", "Type"), ("GPU", "PID"))
 _NO_VALUE = frozenset({"N/A", "ERR!", "Not Supported", "Unknown Error", "-"})
 
 
@@ -33,6 +37,7 @@ def parse_table(page: Page) -> dict[str, Any]:
     Raises:
         InputError: ``inventory.unreadable-output`` for a layout that is not this table's, or a table cut off.
     """
+    page = framed(page)
     start = next((n for n, line in page.numbered() if "NVIDIA-SMI" in line and line.lstrip().startswith("|")), None)
     if start is None:
         page.empty()
@@ -41,9 +46,7 @@ def parse_table(page: Page) -> dict[str, Any]:
     devices = [_device(page, header, group) for group in groups]
     if not devices:
         page.fail(end - 1, "the table has no device rows")
-    if end >= len(page.lines):
-        # The tool ends its page with a blank line or the processes; without them more devices may have followed.
-        page.fail(end - 1, "the page is cut off")
+    # The closing rule ends the table; people often leave out what the tool prints behind it.
     found |= {"device_count": len(devices), "devices": devices, "processes": []}
     _sections(page, end, found)
     return found
@@ -77,11 +80,11 @@ def _table(page: Page, start: int) -> tuple[list[_Row], list[list[_Row]], int]:
     in_body, closed, end = False, False, len(page.lines)
     for index, line in page.numbered(start):
         text = line.strip()
-        if not text:
+        if not text or (in_body and not rows and _SECTION.match(text)):
             end = index
             break
-        if _RULE.fullmatch(text):
-            closed = text[-1] in "|+"
+        if _RULE.fullmatch(text) or (in_body and _GAPPED.fullmatch(text)):
+            closed = text[-1] in "|+" and " " not in text
             if not in_body and "=" in text:
                 header, rows, in_body = rows, [], True
             elif in_body and rows:
@@ -139,7 +142,8 @@ def _name(page: Page, row: _Row, text: str, title: str) -> dict[str, Any]:
         page.fail(row.index, "no number and name of a device")
     name = words[1].strip()
     if title.split("Name", 1)[1].strip():
-        name, _, mode = name.rpartition(" ")
+        *first, mode = name.rsplit(None, 1)
+        name = first[0] if first else ""
         if mode not in _MODES:
             page.fail(row.index, f"{mode!r} is not a mode of the device")
     return {"index": index, "name": shown(name)}
@@ -179,7 +183,7 @@ def _reading(page: Page, row: _Row, text: str, unit: str) -> int | None:
 
 
 def _memory(page: Page, row: _Row, text: str) -> dict[str, Any]:
-    if text in _NO_VALUE:
+    if text in _NO_VALUE or measured(text) is None:
         return {"memory_used_mib": None, "memory_total_mib": None}
     match = _MEMORY.fullmatch(text)
     if not match or any(match[n] not in _NO_VALUE and not match[n + 1] for n in (1, 3)):
@@ -197,7 +201,7 @@ def _sections(page: Page, start: int, found: dict[str, Any]) -> None:
             header, groups, index = _table(page, index + 1)
             for group in groups:
                 _instance(page, header, group, found["devices"])
-        elif "Processes:" in text:
+        elif "processes:" in text.lower():
             found["processes"], index = _processes(page, index)
         elif text and not _RULE.fullmatch(text):
             page.fail(index, "a line that belongs to no table")
@@ -215,22 +219,23 @@ def _instance(page: Page, header: list[_Row], group: list[_Row], devices: list[d
     if not header or header[0].cells[0].split() != ["GPU", "GI", "CI", "MIG"]:
         page.fail(first.index, "the header of the MIG devices is not known")
     numbers = [whole(word) for word in first.cells[0].split()]
-    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells):
+    # A second number in the first column is of another MIG device, whose rule got lost.
+    if len(numbers) != 4 or None in numbers or len(first.cells) != len(header[0].cells) or any(row.cells[0].strip() for row in group[1:]):
         page.fail(first.index, "the row of a MIG device is not readable")
     owner = next((d for d in devices if d["index"] == numbers[0] and "mig" in d), None)
     if owner is None:
         page.fail(first.index, "the MIG device belongs to no device of the table")
-    memory = _memory(page, first, first.cells[place[1]].strip())
+    text = first.cells[place[1]].strip()
+    memory = _memory(page, first, text) if text else {"memory_used_mib": None, "memory_total_mib": None}
     owner["mig"]["instances"].append({"index": numbers[3], "gi": numbers[1], "ci": numbers[2]} | memory)
 
 
 def _processes(page: Page, start: int) -> tuple[list[dict[str, Any]], int]:
     header, groups, end = _process_rows(page, start)
-    words = header.split()
-    if "PID" not in words or "Type" not in words or words[0] != "GPU":
+    form = tuple(header.partition(" Process ")[0].split())
+    if form not in _PROCESS_FORMS:
         page.fail(start, "the header of the processes is not known")
-    has_instances = "GI" in words
-    found = [_process(page, index, text, has_instances) for index, text in groups]
+    found = [_process(page, index, text, form) for index, text in groups]
     return [process for process in found if process], end
 
 
@@ -255,20 +260,18 @@ def _process_rows(page: Page, start: int) -> tuple[str, list[tuple[int, str]], i
     page.fail(len(page.lines) - 1, "the processes are cut off")
 
 
-def _process(page: Page, index: int, text: str, has_instances: bool) -> dict[str, Any] | None:
-    if text.startswith("No running processes") or text.endswith("Not Supported") and len(text.split()) == 3:
+def _process(page: Page, index: int, text: str, form: tuple[str, ...]) -> dict[str, Any] | None:
+    if text.startswith("No running processes") or re.fullmatch(r"[0-9]+ +(?:C\+G +)?Not Supported", text):
         return None
-    ahead = 5 if has_instances else 3
-    words = text.split(None, ahead)
-    if len(words) < ahead:
+    words = text.split(None, len(form))
+    if len(words) < len(form):
         page.fail(index, "the row of a process is not complete")
-    rest = words[ahead] if len(words) > ahead else ""
-    name, _, used = rest.rpartition(" ")
-    gpu, pid, kind = whole(words[0]), whole(words[ahead - 2]), words[ahead - 1]
+    said = dict(zip(form, words, strict=False))
+    name, _, used = (words[len(form)] if len(words) > len(form) else "").rpartition(" ")
+    gpu, pid, kind = whole(said["GPU"]), whole(said["PID"]), said.get("Type")
     amount = re.fullmatch(r"([0-9]+)(MiB|MB)", used)
-    if gpu is None or pid is None or not re.fullmatch(r"[A-Z](?:\+[A-Z])*", kind) or not (
+    if gpu is None or pid is None or (kind is not None and not re.fullmatch(r"[A-Z](?:\+[A-Z])*", kind)) or not (
             amount or used in _NO_VALUE):
         page.fail(index, "the row of a process is not readable")
-    instances = [whole(shown(word)) for word in words[1:3]] if has_instances else [None, None]
-    return {"gpu": gpu, "gi": instances[0], "ci": instances[1], "pid": pid, "type": kind,
+    return {"gpu": gpu, "gi": whole(shown(said.get("GI"))), "ci": whole(shown(said.get("CI"))), "pid": pid, "type": kind,
             "name": name.strip() or None, "used_mib": mib(int(amount[1]), amount[2]) if amount else None}

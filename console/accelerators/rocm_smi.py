@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from console.facts.grammar import Page, mib, number, shown, strict_json, whole
+from console.facts.grammar import Page, mib, number, shown, strict_json, version, whole
 
-_CARD = re.compile(r"(?:card|gpu|dcu)(\d{1,4})", re.IGNORECASE)
+_CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
+_CELLS = re.compile(r"\s*\t\s*|\s{2,}")
 _WORDS = re.compile(r"\S+(?: \S+)*")
 
 
@@ -42,16 +43,20 @@ def card(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
     edge = _first(said, "temperature (sensor edge) (c)")
     junction = _first(said, "temperature (sensor junction) (c)")
     temperature = edge if edge is not None else junction
+    # ROCm 1 and 2 print one sensor without its place, and the units behind the values.
+    old_temperature = _first(said, "temperature", "temperature (sensor #1)") if temperature is None else None
+    old_power = _first(said, "average gpu power", "average graphics package power")
+    model = _first(said, "card model")
     return {
         "index": index, "name": _first(said, "card series", "device name", "market name"),
-        "device_id": _first(said, "device id", "gpu id", "card model"), "bus_id": _first(said, "pci bus"),
+        "device_id": _first(said, "device id", "gpu id") or (model if re.fullmatch("0x[0-9A-Fa-f]{1,8}", model or "") else None), "bus_id": _first(said, "pci bus"),
         "uuid": _first(said, "unique id"), "memory_total_mib": _memory(page, said, "memory"),
         "memory_used_mib": _memory(page, said, "used memory"),
-        "temperature_c": _checked(page, temperature, "the temperature"),
+        "temperature_c": _checked(page, temperature or re.sub(r" ?[cC]$", "", old_temperature or "") or None, "the temperature"),
         "temperature_sensor": None if temperature is None else "edge" if edge is not None else "junction",
         "power_w": _checked(page, _first(said, "average graphics package power (w)",
                                          "current socket graphics package power (w)", "socket power (w)",
-                                         "average socket power (w)"), "the power"),
+                                         "average socket power (w)") or re.sub(r" ?W$", "", old_power or "") or None, "the power"),
         "health": None}
 
 
@@ -70,7 +75,7 @@ def parse_json(page: Page) -> dict[str, Any]:
         if match:
             devices.append(card(page, int(match[1]), texts))
         elif key == "system":
-            driver = _first(_keyed(texts), "driver version")
+            driver = version(_first(_keyed(texts), "driver version"))
     if not devices:
         page.fail(0, "there is no card in the JSON")
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -90,7 +95,7 @@ def parse_csv(page: Page) -> dict[str, Any]:
         if match:
             devices.append(card(page, int(match[1]), dict(zip(titles, cells, strict=True))))
         elif cells[0].strip() == "system":
-            driver = _first(_keyed(dict(zip(titles, cells, strict=True))), "driver version")
+            driver = version(_first(_keyed(dict(zip(titles, cells, strict=True))), "driver version"))
     if not devices:
         page.empty()
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -105,7 +110,9 @@ def _sections(page: Page) -> list[tuple[str, list[tuple[int, str]]]]:
             sections.append((text.strip("= "), []))
         elif text:
             sections[-1][1].append((index, line))
-    # The tool closes every section with a rule.
+    # The tool closes every section with a rule; an excerpt that has none at all holds whole lines of cards.
+    if len(sections) < 2 and page.ended and sections[0][1] and all(_LINE.match(line.strip()[:4000]) for _, line in sections[0][1]):
+        return sections
     if sections[-1][1] or len(sections) < 2:
         page.fail(len(page.lines) - 1, "the page is cut off")
     return sections
@@ -125,7 +132,7 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
                 here.add(int(match[1]))
                 _keep(cards.setdefault(int(match[1]), {}), match[2])
             elif mark and key.strip().lower() == "driver version":
-                driver = shown(value)
+                driver = version(value)
         if here:
             listed.append(here)
     if not cards and driver:
@@ -134,6 +141,8 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
         page.empty()
     if listed[-1] != set(cards) and not any("End of" in title for title, _ in sections):
         page.fail(len(page.lines) - 1, "the page is cut off")
+    if len(sections) < 2 and len({frozenset(values) for values in cards.values()}) > 1:
+        page.fail(len(page.lines) - 1, "the lines of a card are missing")
     make = card if everything else _rich
     devices = [make(page, index, cards[index]) for index in sorted(cards)]
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -153,6 +162,26 @@ def _rich(page: Page, index: int, values: dict[str, str]) -> dict[str, Any]:
                "gpu_percent": _checked(page, _first(said, "gpu use (%)", "dcu use (%)"), "the use"),
                "vram_percent": _checked(page, _first(said, "gpu memory allocated (vram%)"), "the use of memory")}
     return {key: value for key, value in device.items() if value is not None}
+
+
+def parse_processes(page: Page) -> dict[str, Any]:
+    """``rocm-smi --showpids``; the memory is that of all devices of a process."""
+    lines = [entry for title, entries in _sections(page) if "Processes" in title for entry in entries]
+    wide = next((index for index, line in lines if len(line) > 1000), None)
+    if wide is not None:
+        page.fail(wide, "the row is too wide")
+    start = next((n for n, (_, line) in enumerate(lines) if line.split()[:1] == ["PID"]), None)
+    if start is None:
+        return {"processes": []} if any("No KFD PIDs" in line for _, line in lines) else page.empty()
+    titles, processes = _CELLS.split(lines[start][1].strip()), []
+    for index, line in lines[start + 1 :]:
+        cells = _CELLS.split(line.strip())
+        said = dict(zip(titles, cells, strict=False))
+        pid, used = whole(said.get("PID")), whole(said.get("VRAM USED"))
+        if len(cells) != len(titles) or pid is None or (used is None and shown(said.get("VRAM USED")) not in (None, "UNKNOWN")):
+            page.fail(index, "the row of a process is not readable")
+        processes.append({"pid": pid, "name": shown(said.get("PROCESS NAME")), "used_mib": mib(used, "b")})
+    return {"processes": processes}
 
 
 # --- topology ----------------------------------------------------------------------------------------------------
@@ -321,7 +350,7 @@ def _concise(page: Page, index: int, cells: dict[str, str], sensor: str | None) 
 
 
 def _with_unit(page: Page, index: int, text: str | None, unit: str) -> int | float | None:
-    if shown(text) is None or text.lower() == "unsupported":
+    if shown(text) is None or text.lower() in ("unsupported", "unknown"):
         return None
     match = re.fullmatch(rf"(-?\d{{1,9}}(?:\.\d{{1,6}})?){unit}", text)
     if not match:

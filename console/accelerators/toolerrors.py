@@ -19,28 +19,38 @@ _PATTERNS = (
                             r"(?:Unknown Error|Not Found|Uninitialized|Timeout"
                             r"|No Permission|Insufficient|Reset|Unable to communicate|Not Supported|Invalid)"),
     ("driver_library_mismatch", r"Failed to initialize NVML: Driver/library version mismatch"),
-    ("driver_not_running", r"NVIDIA-SMI has failed because it couldn'?t communicate with the NVIDIA driver"
-                           r"|Failed to initialize NVML: Driver Not Loaded"),
+    ("driver_not_running", r"NVIDIA-SMI has failed because it (?:couldn.?t|could not) communicate with the NVIDIA driver"
+                           r"|Failed to initialize NVML: Driver Not Loaded"
+                           r"|NVIDIA-SMI couldn'?t find \S{3,40} library"
+                           r"|error while loading shared libraries: \S{3,80}: "),
     ("no_devices", r"No devices were found|No devices found"
                    r"|Failed to initialize NVML: No (?:supported )?(?:GPU|device)s? (?:were )?found"
-                   r"|WARNING: No AMD GPUs specified|ERROR: Unable to detect any GPU devices"),
+                   r"|No AMD GPUs specified|No device available, no device found|Unable to detect any GPU devices"),
     ("insufficient_permissions", r"Failed to initialize NVML: Insufficient Permissions|Insufficient Permissions\s*$"
-                                 r"|Unable to open /dev/kfd read-write: Permission denied"),
+                                 r"|Failed to execute npu-smi \w{1,20}\. ret is -8002\b"
+                                 r"|Unable to open /dev/kfd read-write: Permission denied|^\d{1,3} \| AMDSMI_STATUS_NO_PERM"),
     ("nvml_unknown_error", r"Failed to initialize NVML: Unknown Error"),
     ("driver_not_running", r"ROCk module is NOT loaded|Driver not initialized \(amdgpu not found in modules\)"
-                           r"|ERROR:\S* ?amdgpu not found in modules"),
+                           r"|ERROR:\S* ?amdgpu not found in modules"
+                           r"|^\d{1,3} \| AMDSMI_STATUS_(?:DRIVER_NOT_LOADED|NOT_INIT)\b"),
     ("dcmi_device_busy", r"dcmi mod(?:el|ule) initiali[sz]ed? fail(?:ed)?.{0,60}(?:device is used|-8020)"
                          r"|dcmi model initialized failed, because the device is used"),
-    ("dcmi_init_failed", r"dcmi mod(?:el|ule) initiali[sz]ed? failed\. ret|dcmi_?init\S* fail"),
-    ("invalid_device_id", r"Error parameter of -?[ic]\b|invalid (?:npu|card|chip|device|dev|logic) ?_?id"
+    ("dcmi_init_failed", r"dcmi mod(?:el|ule) initiali[sz]ed? failed\. ret|dcmi_?init\S* fail|npu get board type failed\. ret"),
+    ("invalid_device_id", r"Error parameter of -?[ic]\b|Failed to execute npu-smi \w{1,20}\. ret is -800[178]\b|invalid (?:npu|card|chip|device|dev|logic) ?_?id"
                           r"|(?:npu|card|chip|device|dev|logic) ?_?id.{0,30}(?:invalid|does not exist|not exist|error)"
                           r"|The (?:npu|card|chip|device) .{0,40}does not exist|No such device\b"
                           r"|This device does not exist|Invalid (?:gpu|device)\b"),
-    ("unsupported_query", r"This device does not support\b|The device does not support\b|Not supported devices? in"
-                          r"|No supported devices? in|Failed to query \"[^\"]{1,60}\" result"),
+    ("unsupported_query", r"This device does not support\b|Failed to execute npu-smi \w{1,20}\. ret is -8255\b|The device does not support\b|Not supported devices? in"
+                          r"|No supported devices? in|Failed to query \"[^\"]{1,60}\" result"
+                          r"|Invalid combination of input arguments|Option \S{1,60} is not recognized"
+                          r"|Field \"[^\"]{1,80}\" is not a valid field to query|^\d{1,3} \| AMDSMI_STATUS_NOT_SUPPORTED"),
 )
+# Other words behind these are rare and say no more; only a line that was not cut can be told from the ones above.
+_WHOLE = (("device_handle_error", re.compile(r"Unable to determine the device handle for.{0,80}: \S.*")),
+          ("nvml_unknown_error", re.compile(r"Failed to initialize NVML: \S.*")))
 _RULES = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
-_AHEAD = re.compile(r"DrvMng\w+ failed|drv\w+ fail|WARNING|Warning|ROCk module", re.IGNORECASE)
+_AHEAD = re.compile(r"DrvMng\w+ failed|drv\w+ fail|WARNING|ROCk module|cat: /sys/|Open mkfd failed|Expected integer value from monitor|Error code:$",
+                    re.IGNORECASE)
 _RET = re.compile(r"\bret(?:urn)?(?: code)?\s*(?:is|=|:)\s*\(?(-?[0-9]{1,9})", re.IGNORECASE)
 _NVML_VERSION = re.compile(r"NVML library version:\s*(\S+)")
 
@@ -57,6 +67,8 @@ def tool_error(text: str) -> dict[str, Any] | None:
         if len(line) > 2000:
             return None
         kind = next((kind for kind, rule in _RULES if rule.search(line)), None)
+        if kind is None and number + 1 < len(lines):
+            kind = next((kind for kind, rule in _WHOLE if rule.fullmatch(line)), None)
         if kind:
             return _described(kind, lines[number], text, [text for _, text in filled[position + 1:]])
         if not (_AHEAD.search(line) or _decoration(line)):

@@ -8,8 +8,9 @@ from typing import Any
 from console.facts.grammar import Page, shown
 
 MAX_DEVICES = 512
-_DEVICE = re.compile(r"(?:GPU|NPU|NIC|DCU|mlx\d?_|hns_|bnxt_re)\w*")
-_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU)[0-9]+")
+_TITLE = re.compile(r"CPU Affinity|NUMA Affinity|GPU NUMA ID")
+_DEVICE = re.compile(r"[A-Za-z][\w.:\-]{1,40}")
+_ACCELERATOR = re.compile(r"(?:GPU|NPU|DCU|Phy-ID)[0-9]+")
 
 
 def parse_topology(page: Page) -> dict[str, Any]:
@@ -26,7 +27,8 @@ def parse_topology(page: Page) -> dict[str, Any]:
             break
         links[words[0]] = _row(page, index, words, names)
         _affinities(page, index, line, names, titles, cpu, numa)
-    if end >= len(page.lines):
+    # The last cell of a page that was not ended may be part of one; it need not be whole where nothing is read from it.
+    if end >= len(page.lines) and (not titles or titles[-1] in ("CPU Affinity", "NUMA Affinity") or not _is_full(page, names, titles)):
         page.whole()
     told = {name in cpu for name in _accelerators(names)}
     if list(links) != names or len(told) > 1:
@@ -36,24 +38,33 @@ def parse_topology(page: Page) -> dict[str, Any]:
     return {"device_count": len(_accelerators(names)), "topology": topology}
 
 
+def _is_full(page: Page, names: list[str], titles: list[str]) -> bool:
+    """Whether the last row has a cell under every title."""
+    return len(page.lines[-1].split()) == 1 + len(names) + len(titles)
+
+
 def _accelerators(names: list[str]) -> list[str]:
     return [name for name in names if _ACCELERATOR.fullmatch(name)]
 
 
+def _plain(line: str) -> str:
+    """The header without the marks for underlining, of which copies often lost the escape character."""
+    return re.sub(r"\[\d{1,2}m", "", line)
+
+
 def _is_header(line: str) -> bool:
-    words = line.split()[:2]
-    return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (
-        len(words) < 2 or bool(_DEVICE.fullmatch(words[1])) or words[1] in ("CPU", "NUMA"))
+    words = _plain(line).split()[:2]
+    return bool(words) and bool(_ACCELERATOR.fullmatch(words[0])) and (len(words) < 2 or bool(_DEVICE.fullmatch(words[1])))
 
 
 def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
     """Names of devices, and titles of the columns behind them."""
-    words, names = page.lines[index].split(), []
-    while words and _DEVICE.fullmatch(words[0]):
-        names.append(words.pop(0))
-    if len(set(names)) != len(names) or len(names) > MAX_DEVICES:
+    line = " ".join(_plain(page.lines[index]).split())
+    behind = _TITLE.search(line)
+    names = line[: behind.start() if behind else len(line)].split()
+    if len(set(names)) != len(names) or len(names) > MAX_DEVICES or not all(map(_DEVICE.fullmatch, names)):
         page.fail(index, "the devices of the header are not readable")
-    return names, re.findall(r"CPU Affinity|NUMA Affinity|GPU NUMA ID|\S+", " ".join(words))
+    return names, re.findall(rf"{_TITLE.pattern}|\S+", line[behind.start() :]) if behind else []
 
 
 def _row(page: Page, index: int, words: list[str], names: list[str]) -> dict[str, str]:
@@ -70,7 +81,7 @@ def _affinities(page: Page, index: int, line: str, names: list[str], titles: lis
     values = words[len(names) + 1 :]
     if values and not titles:
         page.fail(index, "the row is longer than the header")
-    if not values:
+    if not any(shown(value) is not None for value in values):
         return
     if len(values) != len(titles):
         values = _by_place(page, index, line, names, titles)

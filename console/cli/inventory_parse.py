@@ -10,7 +10,6 @@ from typing import Any
 
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, code
 from console.facts.fact import MAX_OUTPUT_BYTES, TOO_LONG
-from console.facts.recorded import parse_recorded
 from console.i18n import N_
 
 NO_FILE = code("inventory.recording-unreadable", InputError, N_("The recording {path} cannot be read: {reason}."),
@@ -28,6 +27,8 @@ def add_parser(inventory_sub: Any, common: list[argparse.ArgumentParser] | None 
 
 def run_parse(args: argparse.Namespace, app: Any) -> int:
     """Print what the recording says; exit 1 when it is an error of the tool, 3 when it is not understood."""
+    from console.facts.recorded import parse_recorded  # all vendors' parsers, which other commands need not wait for
+
     found = parse_recorded(args.tool, _read(args.file, args.tool))
     app.out(found, lambda: json.dumps(found, ensure_ascii=False, indent=2))
     return EXIT_BAD_VERDICT if "error_kind" in found else EXIT_DONE

@@ -7,7 +7,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from console import units
 from console.errors import shown
@@ -15,16 +16,23 @@ from console.events import Event, JobState, Note, Phase, Progress, ServerResult
 from console.i18n import tr
 
 REDRAW_S = 0.1
+RATE_S = 20.0
+"""The rate shown is that of so long."""
 
 
 class ProgressPrinter:
-    """A listener for the event bus; safe from any thread."""
+    """A listener for the event bus; safe from any thread.
 
-    def __init__(self, form: str, lang: str):
-        self._form, self._lang, self._lock = form, lang, threading.Lock()
+    Args:
+        now: a clock in seconds that only goes forward.
+    """
+
+    def __init__(self, form: str, lang: str, now: Callable[[], float] = time.monotonic):
+        self._form, self._lang, self._now, self._lock = form, lang, now, threading.Lock()
         self._terminal = form == "bar" and sys.stderr is not None and sys.stderr.isatty()
-        self._drawn_at, self._began, self._width = 0.0, time.monotonic(), 0
+        self._drawn_at, self._width = 0.0, 0
         self._progress: dict[str | None, Progress] = {}
+        self._moved, self._marks = 0, deque[tuple[float, int]]()
 
     def __call__(self, event: Event) -> None:
         if event.job is None:
@@ -49,20 +57,23 @@ class ProgressPrinter:
         elif isinstance(event, Phase) and self._terminal:
             self._line(where + tr(event.name, self._lang))
         elif isinstance(event, Progress) and self._terminal:
+            before = self._progress.get(event.server)
+            if before is not None and before.done < event.done:
+                # What was found there at first did not come, and is no part of the rate.
+                self._moved += event.done - before.done
             self._progress[event.server] = event
-            if time.monotonic() - self._drawn_at > REDRAW_S:
+            if self._now() - self._drawn_at > REDRAW_S:
                 self._draw()
         elif isinstance(event, JobState) and event.state == "cancelling":
             self._line("…")
 
     def _draw(self) -> None:
-        self._drawn_at = time.monotonic()
+        self._drawn_at = self._now()
         done, total = sum(p.done for p in self._progress.values()), sum(p.total or 0 for p in self._progress.values())
         unit = next(iter(self._progress.values())).unit
-        spent = max(self._drawn_at - self._began, 1e-6)
         text = f"{done} / {total} {unit}"
         if unit == "bytes":
-            text = f"{units.size(done)} / {units.size(total)}  {units.rate(done / spent)}"
+            text = f"{units.size(done)} / {units.size(total)}  {units.rate(self._rate())}"
             # The slowest server's; not known while one of them is not.
             waits = [p.left_s for p in self._progress.values() if p.done < (p.total or 0)]
             if waits and None not in waits:
@@ -74,6 +85,14 @@ class ProgressPrinter:
         self._width = len(line)
         sys.stderr.write("\r" + line)
         sys.stderr.flush()
+
+    def _rate(self) -> float:
+        """What came a second lately."""
+        self._marks.append((self._drawn_at, self._moved))
+        while self._drawn_at - self._marks[0][0] > RATE_S:
+            self._marks.popleft()
+        (then, low), (now, high) = self._marks[0], self._marks[-1]
+        return (high - low) / (now - then) if now > then else 0.0
 
     def _wipe(self) -> None:
         if self._width:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from console.facts.cpu import cpu_env, is_known
-from console.facts.grammar import Page
+from console.facts.grammar import Page, version
 
 _KEYS = {"PyTorch version": "pytorch_version", "CUDA used to build PyTorch": "cuda_build",
          "ROCM used to build PyTorch": "rocm_build", "OS": "os", "Python version": "python_version",
@@ -43,7 +43,7 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
     if devices:
         found |= {"devices": devices, "device_count": len(devices)}
     if said.get("Nvidia driver version", "") not in _NOTHING:
-        found["driver_version"] = said["Nvidia driver version"].splitlines()[0]
+        found["driver_version"] = version(said["Nvidia driver version"])
     found |= _ascend(page)
     return found, _vendor(page, found, said)
 
@@ -86,8 +86,8 @@ def _ascend(page: Page) -> dict[str, Any]:
         found["npu_smi"] = parse_table(inner)
     cann = next((n for n, line in enumerate(page.lines) if line.strip() == "CANN:"), None)
     if cann is not None:
-        version = next((line[8:].strip() for line in page.lines[cann:] if line.startswith("version=")), None)
-        found |= {"cann_version": version} if version else {}
+        toolkit = next((line[8:].strip() for line in page.lines[cann:] if line.startswith("version=")), None)
+        found |= {"cann_version": toolkit} if toolkit else {}
     return found
 
 

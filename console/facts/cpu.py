@@ -9,16 +9,21 @@ from typing import Any
 from console.facts.fact import Fact, over_files
 from console.facts.grammar import Page, clean, shown, strict_json, whole
 
-# The names in the order of preference; the Chinese ones are those of util-linux's own translation.
+# The names in the order of preference; those that are not English are of util-linux's own translations: Chinese,
+# German, French, Spanish, Japanese, Russian.
 _KEYS: dict[str, tuple[str, ...]] = {
-    "architecture": ("Architecture", "架构"),
-    "cpu_count": ("CPU(s)", "CPU"),
-    "sockets": ("Socket(s)", "座"),
-    "cores_per_socket": ("Core(s) per socket", "每个座的核数"),
-    "threads_per_core": ("Thread(s) per core", "每个核的线程数"),
-    "numa_nodes": ("NUMA node(s)", "NUMA 节点"),
-    "model_name": ("Model name", "型号名称", "BIOS Model name"),
-    "vendor_id": ("Vendor ID", "厂商 ID"),
+    "architecture": ("Architecture", "架构", "Architektur", "Arquitectura", "アーキテクチャ", "Архитектура"),
+    "cpu_count": ("CPU(s)", "CPU", "Processeur(s)"),
+    "sockets": ("Socket(s)", "座", "Sockel", "«Socket(s)»", "ソケット数", "Сокетов"),
+    "cores_per_socket": ("Core(s) per socket", "每个座的核数", "Kern(e) pro Socket", "Cœur(s) par socket",
+                         "Núcleo(s) por «socket»", "ソケットあたりのコア数", "Ядер на сокет"),
+    "threads_per_core": ("Thread(s) per core", "每个核的线程数", "Thread(s) pro Kern", "Thread(s) par cœur",
+                         "Hilo(s) de procesamiento por núcleo", "コアあたりのスレッド数", "Потоков на ядро"),
+    "numa_nodes": ("NUMA node(s)", "NUMA 节点", "NUMA-Knoten", "Nœud(s) NUMA", "Modo(s) NUMA", "NUMA ノード数"),
+    "model_name": ("Model name", "型号名称", "Modellname", "Nom de modèle", "Nombre del modelo", "モデル名", "Имя модели",
+                   "BIOS Model name"),
+    "vendor_id": ("Vendor ID", "厂商 ID", "Anbieterkennung", "Identifiant constructeur", "ID de fabricante",
+                  "ベンダー ID", "ID прроизводителя"),
 }
 _COUNTS = ("cpu_count", "sockets", "cores_per_socket", "threads_per_core", "numa_nodes")
 
@@ -40,7 +45,7 @@ def is_known(line: str) -> bool:
 def cpu_env(lines: Iterable[str]) -> dict[str, Any]:
     """The fields of ``lscpu`` that are known, among whatever else the lines hold; empty when there are none."""
     said = _fields(lines)
-    if not {"Architecture", "架构"} & set(said):
+    if not set(_KEYS["architecture"]) & set(said):
         return {}
     found: dict[str, Any] = {}
     for key, names in _KEYS.items():

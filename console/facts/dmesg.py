@@ -31,7 +31,8 @@ def parse_dmesg(page: Page) -> dict[str, Any]:
         off_bus = off_bus or "fallen off the bus" in line
     if not page.text.strip():
         page.empty()
-    if _XID.search(page.lines[-1][:4000]) or _GPU.search(page.lines[-1][:4000]):
+    last = page.lines[-1][:4000]
+    if any(match and match.end() == len(last) for match in (_XID.search(last), _GPU.search(last))):
         page.whole()
     xids, sxids = ([{"bus_id": bus, "code": number} for bus, number in found[kind]] for kind in ("Xid", "SXid"))
     told: dict[str, Any] = {"error_kind": "xid"} if xids or sxids else {}

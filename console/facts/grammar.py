@@ -14,7 +14,7 @@ MAX_JSON_DEPTH = 64
 
 NONE_WORDS = frozenset({
     "", "-", "--", "na", "n/a", "[n/a]", "err!", "[not supported]", "not supported", "unknown error", "[unknown error]",
-    "[unknown]", "none", "[gpu is lost]", "gpu is lost",
+    "[unknown]", "none", "[gpu is lost]", "gpu is lost", "[gpu requires reset]", "gpu requires reset",
     "[insufficient permissions]", "insufficient permissions", "[no permission]",
     "requested functionality has been deprecated", "[requested functionality has been deprecated]", "<redacted>"})
 """What tools print where they have no value; compared without case."""
@@ -79,10 +79,35 @@ class Page:
         self.fail(max(0, len(self.lines) - 1), "nothing that this tool prints was found")
 
 
+def framed(page: Page) -> Page:
+    """A page of tables in frames without the text behind the last rule; line numbers stay as they are."""
+    last = next((n for n in range(len(page.lines) - 1, -1, -1) if "|" in page.lines[n] or page.lines[n].lstrip().startswith("+")), -1)
+    closed = last >= 0 and re.fullmatch(r"\+[-=+]{3,}\+", page.lines[last].strip())
+    return Page("\n".join(page.lines[: last + 1]) + "\n", page.tool) if closed and any(map(str.strip, page.lines[last + 1 :])) else page
+
+
 def shown(value: str | None) -> str | None:
     """The value as printed, None where the tool printed a word for "no value"."""
     text = (value or "").strip()
     return None if text.lower() in NONE_WORDS else text
+
+
+def measured(text: str | None) -> str | None:
+    """What stands where a reading is expected; None for no value, also when words without a digit say why."""
+    value = shown(text)
+    return value if value is not None and re.search(r"\d|[^\w\s\[\]().,/!-]", value) else None
+
+
+def version(text: str | None) -> str | None:
+    """The first word of a version; builds and dates that may follow it are no part of it."""
+    value = shown(text)
+    return value.split()[0] if value else None
+
+
+def titled(text: str | None) -> str | None:
+    """A name as printed; words that tools print instead of a reading may be all that they name a process by."""
+    name = (text or "").strip()
+    return None if name.lower() in ("", "-", "na", "n/a", "[n/a]", "none") else name
 
 
 def number(text: str | None) -> int | float | None:

@@ -26,7 +26,7 @@ def parse_lspci(page: Page) -> tuple[dict[str, Any], str]:
     """
     devices, vendors, count = [], [], 0
     for index, line in page.numbered():
-        if not line.strip() or line[:1].isspace():
+        if not line.strip() or line[:1].isspace() or line == "--":  # grep parts the groups of a search so
             continue
         device = _function(page, index, line)
         count += 1

@@ -8,6 +8,8 @@ from typing import Any
 from console.facts.fact import Fact, file_fact, over_files
 from console.facts.grammar import Page, clean, pairs, shown
 
+# What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
+_SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1,40}\))?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=(.*)")
 
 
@@ -35,7 +37,7 @@ def release_fields(page: Page) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, line in page.numbered():
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith("#") or _SENTENCE.fullmatch(text):
             continue
         match = _ASSIGNMENT.fullmatch(text)
         if not match or not _is_closed(match[2].strip()):
@@ -50,7 +52,10 @@ def release_fields(page: Page) -> dict[str, str]:
 
 
 def release_env(page: Page) -> dict[str, Any]:
-    """``os_id``, ``os_version_id``, ``os_pretty_name``."""
+    """``os_id``, ``os_version_id``, ``os_pretty_name``; of a file that holds one sentence, only the last."""
+    filled = [line.strip() for line in page.lines if line.strip()]
+    if len(filled) == 1 and _SENTENCE.fullmatch(filled[0]) and (page.ended or filled[0].endswith(")")):
+        return {"os_pretty_name": filled[0]}
     fields = release_fields(page)
     return {"os_id": fields.get("ID"), "os_version_id": fields.get("VERSION_ID"),
             "os_pretty_name": fields.get("PRETTY_NAME")}

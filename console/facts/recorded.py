@@ -8,13 +8,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from console.accelerators import amd_smi, ascend_pages, ascend_table, nvidia_monitor, nvidia_query, nvidia_table, rocm_smi, topology
+from console.accelerators import (
+    amd_smi,
+    amd_table,
+    ascend_pages,
+    ascend_table,
+    nvidia_monitor,
+    nvidia_query,
+    nvidia_table,
+    rocm_smi,
+    rocminfo,
+    topology,
+)
 from console.accelerators.toolerrors import tool_error
 from console.facts import collectenv, cpu, dmesg, lspci, memory, os, surroundings
 from console.facts.fact import UNKNOWN_TOOL
 from console.facts.grammar import Page, clean
 
 _WRAPPERS = frozenset({"env", "sudo", "timeout", "nice", "stdbuf", "command", "watch"})
+_CARRIERS = frozenset({"docker", "podman", "nerdctl", "kubectl", "oc", "crictl", "srun", "ssh", "singularity", "apptainer", "enroot", "wsl", "cmd",
+                       "powershell", "optirun", "bash", "sh"})
 _DURATION = re.compile(r"[\d.]+[smhd]?")
 
 
@@ -52,17 +65,29 @@ def calls(tool: str) -> list[Call]:
             words = shlex.split(re.sub(r"\s[0-9]?>{1,2}\s*\S+", " ", f" {text}"))
         except ValueError:
             words = text.split()
-        words = _unwrapped(words)
+        words = _carried(_unwrapped(words))
         if words:
-            program = re.split(r"[/\\]", words[0])[-1].lower().removesuffix(".exe")
-            found.append(Call(program, tuple(words[1:]), text))
+            found.append(Call(_program(words[0]), tuple(words[1:]), text))
     return found
+
+
+def _program(word: str) -> str:
+    return re.split(r"[/\\]", word)[-1].lower().removesuffix(".exe")
+
+
+def _carried(words: list[str]) -> list[str]:
+    """The command that another one takes into a container, to a node or to a shell."""
+    if not words or _program(words[0]) not in _CARRIERS:
+        return words
+    inner = [part for word in words[1:] for part in word.split()]
+    last = max((n for n, word in enumerate(inner) if ":" not in word and _program(word) in _READERS), default=None)
+    return words if last is None else inner[last:]
 
 
 def _unwrapped(words: list[str]) -> list[str]:
     while words:
         head = words[0].rsplit("/", 1)[-1]
-        if head in ("for", "while", "do", "done", "$", "#") or re.fullmatch(r"\w+=\S*", head):
+        if head in ("for", "while", "do", "done", "$", "#", "&") or re.fullmatch(r"\w+=\S*", head):
             words = words[1:] if head not in ("for", "while") else []
         elif head in _WRAPPERS:
             words = words[1:]
@@ -159,13 +184,23 @@ def _hccn_tool(page: Page, call: Call) -> dict[str, Any]:
     return ascend_pages.parse_hccn(page, options[0] if options else "")
 
 
+# Hygon ships the tools of ROCm under their own names; its cards name themselves.
+_HYGON = re.compile(r"Device Type:[ \t]{1,80}(?:DCU|HCU)\b|Vendor Name:[ \t]{1,80}HYGON\b|Haiguang|\b(?:DCU|HCU) use \(%\)|^[ \t]{0,8}(?:DCU|HCU)(?:\[\d|[ \t]{1,20}Temp\b)", re.MULTILINE)
+
+
 def _rocm_smi(page: Page, call: Call) -> dict[str, Any]:
+    return ({"vendor": "hygon"} if _HYGON.search(page.text) else {}) | _rocm_smi_page(page, call)
+
+
+def _rocm_smi_page(page: Page, call: Call) -> dict[str, Any]:
     if call.has("--json"):
         return rocm_smi.parse_topology_json(page) if _only_topology(call) else rocm_smi.parse_json(page)
     if call.has("--csv"):
         return rocm_smi.parse_csv(page)
     if any(word.startswith("--showtopo") for word in call.words):
         return rocm_smi.parse_topology(page)
+    if call.has("--showpids"):
+        return rocm_smi.parse_processes(page)
     if call.has("--showhw"):
         return rocm_smi.parse_hardware(page)
     if call.words and not all(re.fullmatch(r"-d|\d+", word) for word in call.words):
@@ -179,29 +214,32 @@ def _only_topology(call: Call) -> bool:
 
 
 def _hy_smi(page: Page, call: Call) -> dict[str, Any]:
-    return {"vendor": "hygon"} | _rocm_smi(page, call)
+    return {"vendor": "hygon"} | _rocm_smi_page(page, call)
 
 
 def _amd_smi(page: Page, call: Call) -> dict[str, Any]:
-    verb = next((word for word in call.words if not word.startswith("-")), "")
+    verb = next((word.lower() for word in call.words if not word.startswith("-")), "")
     as_json, as_csv = call.has("--json"), call.has("--csv")
     if verb == "process":
         return amd_smi.parse_processes(page, as_json, as_csv)
+    if verb == "version" and (as_json or as_csv):
+        return amd_smi.parse_version_fields(page, as_json)
     if as_csv:
         return amd_smi.parse_csv(page)
+    if as_json and verb in ("monitor", "topology"):
+        return (amd_smi.parse_monitor_json if verb == "monitor" else amd_smi.parse_topology_json)(page)
     readers: dict[str, Callable[[], dict[str, Any]]] = {
         "list": lambda: amd_smi.parse_list(page, as_json), "static": lambda: amd_smi.parse_static(page, as_json),
         "metric": lambda: amd_smi.parse_metric(page, as_json), "monitor": lambda: amd_smi.parse_monitor(page),
         "version": lambda: amd_smi.parse_version(page), "topology": lambda: amd_smi.parse_topology(page),
-        "": lambda: amd_smi.parse_table(page)}
+        "": lambda: amd_table.parse_table(page)}
     if verb not in readers:
         raise UNKNOWN_TOOL(tool=call.line[:200])
     return readers[verb]()
 
 
 def _rocminfo(page: Page, _call: Call) -> dict[str, Any]:
-    found = amd_smi.parse_rocminfo(page)
-    return ({"vendor": "hygon"} if re.search(r"Device Type:\s+DCU", page.text) else {}) | found
+    return ({"vendor": "hygon"} if _HYGON.search(page.text) else {}) | rocminfo.parse_rocminfo(page)
 
 
 def _lspci(page: Page, _call: Call) -> dict[str, Any]:
@@ -214,7 +252,7 @@ def _dmesg(page: Page, _call: Call) -> dict[str, Any]:
 
 
 def _python(page: Page, call: Call) -> dict[str, Any]:
-    if "collect_env" not in call.line:
+    if not re.search("collect[_-]env", call.line):
         raise UNKNOWN_TOOL(tool=call.line[:200])
     found, vendor = collectenv.parse_collect_env(page)
     return {"vendor": vendor} | found
@@ -225,7 +263,7 @@ def _lscpu(page: Page, _call: Call) -> dict[str, Any]:
 
 
 def _cat(page: Page, call: Call) -> dict[str, Any]:
-    path = next((word for word in call.words if not word.startswith("-")), "")
+    path = next((word for word in call.words if not re.fullmatch(r"-.*|[+]?\d+", word)), "")
     name = path.rsplit("/", 1)[-1]
     if name in ("os-release", "openEuler-release") or name.endswith("-release"):
         return {"env": os.release_env(page)}
@@ -235,7 +273,22 @@ def _cat(page: Page, call: Call) -> dict[str, Any]:
         return {"vendor": "ascend"} | ascend_pages.parse_info_file(page, path)
     if path.endswith("driver/nvidia/version"):
         return {"vendor": "nvidia"} | nvidia_query.parse_module_version(page)
+    if _KERNEL_LOG.fullmatch(name):
+        return _dmesg(page, call) | {"vendor": "nvidia"}
     raise UNKNOWN_TOOL(tool=call.line[:200])
+
+
+def _grep(page: Page, call: Call) -> dict[str, Any]:
+    """A search in the kernel log for the driver's messages, or in a file of facts."""
+    if call.words and call.words[-1].rsplit("/", 1)[-1] in ("meminfo", "os-release"):
+        return {"vendor": "host"} | _cat(page, Call(call.program, call.words[-1:], call.line))
+    if not re.search(r"xid|nvrm", call.line, re.IGNORECASE) or not any(
+            _KERNEL_LOG.fullmatch(word.rsplit("/", 1)[-1]) for word in call.words):
+        raise UNKNOWN_TOOL(tool=call.line[:200])
+    return _dmesg(page, call)
+
+
+_KERNEL_LOG = re.compile(r"(?:syslog|messages|kern\.log|dmesg)(?:[.\-][\w.\-]{1,20})?")
 
 
 _READERS: dict[str, tuple[str, Callable[[Page, Call], dict[str, Any]], bool]] = {
@@ -244,6 +297,7 @@ _READERS: dict[str, tuple[str, Callable[[Page, Call], dict[str, Any]], bool]] = 
     "rocm_smi.py": ("amd", _rocm_smi, True), "hy-smi": ("hygon", _hy_smi, True),
     "amd-smi": ("amd", _amd_smi, True), "rocminfo": ("amd", _rocminfo, True),
     "lspci": ("host", _lspci, False), "dmesg": ("nvidia", _dmesg, False), "journalctl": ("nvidia", _dmesg, False),
-    "python": ("host", _python, False), "python3": ("host", _python, False), "collect_env.py": ("host", _python, False),
-    "lscpu": ("host", _lscpu, False), "cat": ("host", _cat, False),
+    "grep": ("nvidia", _grep, False), "egrep": ("nvidia", _grep, False), "zgrep": ("nvidia", _grep, False),
+    "vllm": ("host", _python, False), "python": ("host", _python, False), "python3": ("host", _python, False), "collect_env.py": ("host", _python, False),
+    "lscpu": ("host", _lscpu, False), "cat": ("host", _cat, False), "head": ("host", _cat, False), "tail": ("host", _cat, False),
 }

@@ -22,6 +22,7 @@ _AHEAD = tuple(re.compile(pattern) for pattern in (
     r"Activate the web console with: .{0,100}|You have (?:new |no )?mail.{0,100}|System restart required.{0,100}",
     r"Warning: Permanently added .{0,300}|Pseudo-terminal will not be allocated.{0,200}",
     r"\*{3} System restart required \*{3}",
+    r"Every \d+(?:\.\d+)?s: .{0,300}",
 ))
 _BEHIND = re.compile(r"(?:Shared c|C)onnection to \S{1,200} closed\.|logout|exit")
 _PROMPT = (r"(?:\([\w.-]{1,60}\) )?(?:\[[^\s@\]]{1,60}@[^\]]{1,200}\]|[\w.-]{1,60}@[\w.-]{1,120}:[^#$%>\n]{0,200}|(?:PS )?[A-Z]:\\[^>\n]{0,200}(?=>))"

@@ -9,7 +9,7 @@ from console.bundles.library import Release
 from console.bundles.manifest import FileEntry
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import LOOKING_S, Lines
+from console.push.connection import Lines, hashing_s
 from console.push.problems import BROKEN, NO_DIGEST
 from console.servers.record import ServerRecord
 
@@ -29,7 +29,7 @@ while read -r size sha && IFS= read -r path; do
     elif dd if="$f" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then
         real=$(dd if="$f" iflag=direct bs=1048576 2>/dev/null | digest)
     else
-        dd if="$f" iflag=nocache count=0 2>/dev/null || from=cache
+        dd if="$f" iflag=nocache count=0 2>/dev/null && [ "$(fincore -nbo RES "$f" 2>/dev/null | tr -d ' ')" = 0 ] || from=cache
         real=$(digest <"$f")
     fi
     [ "$real" = "$sha" ] || rm -f "$store/objects/$(printf %.2s "$sha")/$sha.chunks"
@@ -66,7 +66,7 @@ def _findings(ctx: Context, transport: Any, store: str, release_id: str, files: 
     try:
         for entry in files:
             stream.write(f"{entry.size} {entry.sha256}\n{entry.path}\n".encode())
-            said, _, source = lines.next(LOOKING_S).decode("utf-8", "replace").strip().partition(" ")
+            said, _, source = lines.next(hashing_s(entry.size)).decode("utf-8", "replace").strip().partition(" ")
             if said == "no-digest-tool":
                 raise NO_DIGEST(server=transport.server)
             if said == "missing":

@@ -17,7 +17,12 @@ from console.push.problems import BROKEN, SOURCE_DAMAGED, named
 from console.push.remote import planes
 from console.transport.base import Stream
 
-MAX_LINE_BYTES = 16 << 20
+LINE_BYTES = 64 << 10
+"""A server's line is no longer, but for what it has to say of each chunk."""
+
+CHUNK_BYTES = 24
+"""What a range of chunks takes at most in the list of what is there."""
+
 SEND_BYTES = 1 << 20
 JOIN_BYTES = 16 << 10
 GATHER_BYTES = 128 << 10
@@ -26,8 +31,14 @@ GATHER_BYTES = 128 << 10
 SILENCE_S = 120.0
 """A server that acknowledges nothing for so long, with data waiting, is given up."""
 
-LOOKING_S = 6 * 3600.0
-"""Hashing what is there may take long; a dead link is noticed by the transport."""
+STUCK_S = 300.0
+"""A server that says that it lives and for so long neither takes nor acknowledges anything is given up as well."""
+
+LOOKING_S = 900.0
+"""Looking at many small files on a slow disk may take so long without a word."""
+
+SLOWEST_BYTES_PER_S = 4e6
+"""What hashing on a server may be as slow as; nothing is waited for longer than that takes."""
 
 LIFE_S = 5.0
 
@@ -155,11 +166,16 @@ def _in_blocks(pieces: Iterable[memoryview], length: int) -> Iterator[memoryview
                 block, at = block[: min(length, planes.BLOCK)], 0
 
 
+def hashing_s(size: int) -> float:
+    """How long hashing so many bytes may take on a server before it is given up."""
+    return STUCK_S + size / SLOWEST_BYTES_PER_S
+
+
 class Lines:
     """Lines from a server that may be hostile: bounded, and a deadline for silence."""
 
-    def __init__(self, stream: Stream, server: str):
-        self._stream, self._server, self._buffer = stream, server, bytearray()
+    def __init__(self, stream: Stream, server: str, most_bytes: int = LINE_BYTES):
+        self._stream, self._server, self._most, self._buffer = stream, server, most_bytes, bytearray()
 
     def next(self, timeout_s: float) -> bytes:
         """The next line.
@@ -168,7 +184,7 @@ class Lines:
             WorldError: the link broke, the receiver ended, or nothing came in time.
         """
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > MAX_LINE_BYTES:
+            if len(self._buffer) > self._most:
                 raise BROKEN(server=self._server, reason="it sent an endless line")
             data = self._stream.read(64 << 10, timeout_s)
             if not data:
@@ -228,26 +244,49 @@ class Connection:
 
     Args:
         store: for the text of errors only.
+        chunks: how many the server may have to speak of in one line.
+
+    Attributes:
+        stuck_s: what a server that gives signs of life may take for getting on; None to leave that to others.
     """
 
-    def __init__(self, stream: Stream, server: str, store: str):
+    def __init__(self, stream: Stream, server: str, store: str, chunks: int = 0):
         self._stream, self._server, self._store = stream, server, store
-        self._lines = Lines(stream, server)
+        self._lines = Lines(stream, server, LINE_BYTES + CHUNK_BYTES * chunks)
         self._sending, self._ended = threading.Lock(), threading.Event()
         self._reader: threading.Thread | None = None
         self.silence_s, self.press = SILENCE_S, Press()
+        self.stuck_s: float | None = None
+        self._moved_at = time.monotonic()
         self._gathered, self._gathered_chunks = bytearray(), []
 
-    def start(self, message: bytes, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
-        """Send receiver and plan; the receiver's first answer, after it has looked at what is there."""
+    def start(self, message: bytes, size: int = 0, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+        """Send receiver and plan; the receiver's first answer, after it has looked at what is there.
+
+        Args:
+            size: bytes that it may have to hash for that.
+            on_looked: called with the bytes that it has hashed so far.
+        """
         self._stream.write(receiver_source())
         self._stream.write(message)
         threading.Thread(target=self._live, name=f"push-life-{self._server}", daemon=True).start()
+        # What is there may have to be hashed, then copied from other files and hashed again.
+        end = time.monotonic() + LOOKING_S + 3 * hashing_s(size)
         while True:
             answer = self._answer(LOOKING_S)
             if "looked" not in answer and "alive" not in answer:
                 return answer
-            on_looked(looked if isinstance(looked := answer.get("looked"), int) else 0)
+            if time.monotonic() > end:
+                raise self._stuck()
+            if type(looked := answer.get("looked")) is int and looked > 0:
+                on_looked(looked)
+
+    def moved(self) -> None:
+        """The push gets on, or is not meant to."""
+        self._moved_at = time.monotonic()
+
+    def _stuck(self) -> SealiftError:
+        return BROKEN(server=self._server, reason="it gives signs of life and does not get on")
 
     def listen(self, on_answer: Callable[[dict[str, Any]], bool], on_problem: Callable[[BaseException], None]) -> None:
         """Read answers in a thread until ``on_answer`` gives True or fails."""
@@ -276,7 +315,8 @@ class Connection:
                         self._stream.write(part)
                     head = b""
                 count += len(block)
-                self.press.sent(len(block), time.monotonic() - began)
+                self.moved()
+                self.press.sent(len(block), self._moved_at - began)
         return count
 
     def gather(self, number: int, index: int, length: int, pieces: Iterable[memoryview], on_sent: Callable[[int, int], None]) -> None:
@@ -305,7 +345,8 @@ class Connection:
         frames, chunks, self._gathered, self._gathered_chunks = self._gathered, self._gathered_chunks, bytearray(), []
         began = time.monotonic()
         self._stream.write(frames)
-        self.press.sent(len(frames), time.monotonic() - began)
+        self.moved()
+        self.press.sent(len(frames), self._moved_at - began)
         for on_sent, length, count in chunks:
             on_sent(length, count)
 
@@ -341,7 +382,8 @@ class Connection:
     def _read(self, on_answer: Callable[[dict[str, Any]], bool], on_problem: Callable[[BaseException], None]) -> None:
         try:
             while not on_answer(self._answer(self.silence_s)):
-                pass
+                if self.stuck_s is not None and time.monotonic() - self._moved_at > self.stuck_s:
+                    raise self._stuck()
         except BaseException as problem:  # noqa: B036 - handed to the sending thread, which raises it
             on_problem(problem)
         finally:

@@ -25,6 +25,13 @@ BAD_WINDOW = code(
 )
 BAD_PRIORITY = code("push.bad-priority", InputError, N_("{priority} is not a priority."), N_("Choose low, normal or high."))
 
+NOT_UNDER_WAY = code(
+    "push.not-under-way", InputError, N_("This job sends nothing now."), N_("Only a push that is under way can be held or limited.")
+)
+
+LOOK, PUSH, FINISH = N_("Look at what is there"), N_("Push"), N_("Put into place")
+"""The parts of a push to one server; in the first and the last the server hashes and flushes, and nothing is sent."""
+
 PAUSED = N_("Paused.")
 RESUMED = N_("Going on.")
 OUTSIDE = N_("Waiting until {time}, when pushes may send.")
@@ -136,6 +143,17 @@ class Traffic:
         """The pushes under way."""
         with self._lock:
             return list(self._running)
+
+    def of(self, job: str) -> Control:
+        """The push that a job is doing now.
+
+        Raises:
+            InputError: ``push.not-under-way``.
+        """
+        found = next((control for control in self.list() if control.job == job), None)
+        if found is None:
+            raise NOT_UNDER_WAY()
+        return found
 
     def others_first(self, control: Control) -> bool:
         """Whether one of higher priority wants to send."""

@@ -72,6 +72,13 @@ NO_TOOL = code(
     N_("Install python3, or GNU coreutils, on the server."),
 )
 
+NO_MEDIUM = code(
+    "push.no-medium",
+    WorldError,
+    N_("On {server}, {path} cannot be read past the cache, so nothing can be verified on the medium there."),
+    N_("Choose the degree stored, or a store on a file system of a disk of the server's own."),
+)
+
 
 def named(server: str, store: str, kind: str, told: dict[str, Any]) -> SealiftError:
     """The error for what a receiver said. ``told`` comes from the server, so nothing in it is relied on."""
@@ -85,6 +92,8 @@ def named(server: str, store: str, kind: str, told: dict[str, Any]) -> SealiftEr
         return NO_RIGHTS(server=server, path=str(told.get("path") or store)[:500])
     if kind == "unsafe-store":
         return UNSAFE(server=server, path=str(told.get("path", ""))[:500])
+    if kind == "no-medium":
+        return NO_MEDIUM(server=server, path=str(told.get("path", ""))[:500])
     if kind == "no-digest-tool":
         return NO_DIGEST(server=server)
     if kind == "no-tool":

@@ -45,6 +45,7 @@ ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 
 REASONS = {
     "none-reaches": N_("Fed by the console: no other server reaches it by SSH."),
+    "none-free": N_("Fed by the console: no other server was free to feed it."),
     "left": N_("Fed by the console: the server before it dropped out."),
     "stalled": N_("Fed by the console: nothing more came from the server before it."),
     "wrong-bytes": N_("Fed by the console: the server before it passed on wrong bytes."),
@@ -295,6 +296,8 @@ class Chain(threading.Thread):
             for other in sorted(free, key=lambda m: m.work.left):
                 if other.state != "waiting" and self._start(other, member):
                     return
+        if reason == "none-reaches" and any(member.name in (m.reaches or {}) for m in self._members.values()):
+            reason = "none-free"
         self._to_console(member, reason)
 
     def _to_console(self, member: Member, reason: str = "") -> None:
@@ -437,7 +440,10 @@ def _reached(told: dict[str, Any], asked: list[str]) -> dict[str, tuple[float, s
     if told.get("ssh") is not True or not isinstance(listed, list) or len(listed) != len(asked):
         return {}
     for name, way in zip(asked, listed, strict=True):
-        if isinstance(way, list) and len(way) == 2 and isinstance(way[0], int | float) and isinstance(way[1], str) and ADDRESS.fullmatch(way[1]):
+        if not (isinstance(way, list) and len(way) == 2 and type(way[0]) in (int, float) and isinstance(way[1], str)):
+            continue
+        # Neither "not a number" nor one past every float.
+        if 0 <= way[0] < 1e6 and ADDRESS.fullmatch(way[1]):
             found[name] = (float(way[0]), way[1])
     return found
 

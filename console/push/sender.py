@@ -13,8 +13,8 @@ from typing import Any
 
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import GATHER_BYTES, Connection, SourceFile, receiver_command
-from console.push.control import Control, Pace
+from console.push.connection import GATHER_BYTES, STUCK_S, Connection, SourceFile, hashing_s, receiver_command
+from console.push.control import FINISH, LOOK, PUSH, Control, Pace
 from console.push.lanes import Lane, Lanes, Slots, Way
 from console.push.manifest import PushPlan
 from console.push.problems import BROKEN, WRONG_BYTES
@@ -112,6 +112,7 @@ class _Session:
     def __enter__(self) -> Stream:
         self._ctx.checkpoint()
         self._stream = self._transport.open(self._argv)
+        self._stream.patience_s = STUCK_S
         self._waking = self._ctx.on_cancel(self._stream.close)
         self._waking.__enter__()
         return self._stream
@@ -128,7 +129,8 @@ class _PythonPush:
 
     def __init__(self, ctx: Context, stream: Stream, server: str, plan: PushPlan, outcome: Outcome, means: Means):
         self._ctx, self._server, self._plan, self._outcome, self._means = ctx, server, plan, outcome, means
-        self._connection = Connection(stream, server, plan.store)
+        self._connection = Connection(stream, server, plan.store, plan.first[-1])
+        self._connection.stuck_s = STUCK_S
         self._work = Work(server, plan)
         self._problem: BaseException | None = None
         self._counting = threading.Lock()
@@ -188,7 +190,8 @@ class _PythonPush:
 
     def _look(self) -> None:
         """Tell the plan, and learn what the server has."""
-        first = self._connection.start(self._plan.message(self._outcome.push, "lead"))
+        self._ctx.phase(LOOK)
+        first = self._connection.start(self._plan.message(self._outcome.push, "lead"), self._plan.bytes_total)
         missing = self._missing(first.get("have"))
         reused, resumed, how, by = (first.get(word) for word in ("reused", "resumed", "how", "by"))
         if not (
@@ -222,6 +225,7 @@ class _PythonPush:
     # Sending ---------------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
+        self._ctx.phase(PUSH)
         file = SourceFile()
         try:
             while not self._work.done:
@@ -277,6 +281,7 @@ class _PythonPush:
                 self._sent(length, self._connection.chunk(number, index, length, pieces, limit))
 
     def _sent(self, length: int, on_link: int) -> None:
+        self._connection.moved()
         with self._counting:
             self._outcome.bytes_sent += length
             self._outcome.bytes_on_link += on_link
@@ -288,9 +293,14 @@ class _PythonPush:
 
     def _end(self) -> None:
         """Have the files finished and linked; what the server found wrong while doing so is sent again."""
+        self._ctx.phase(FINISH)
+        self._connection.moved()
+        self._connection.stuck_s = hashing_s(self._plan.bytes_total)
         self._connection.tell(b"E")
         while not self._ended.wait(1.0):
             self._check()
+        self._connection.moved()
+        self._connection.stuck_s = STUCK_S
         self._check()
         self._ended.clear()
         if not self._outcome.done:
@@ -309,6 +319,15 @@ class _PythonPush:
     # Hearing ---------------------------------------------------------------------------------------------------------
 
     def _heard(self, answer: dict[str, Any]) -> bool:
+        verified = self._work.verified
+        last = self._understood(answer)
+        # Who is fed by another server is watched by the chain.
+        if self._work.verified != verified or self._work.held or self._outcome.done or (self._member and self._member.state != "console"):
+            self._connection.moved()
+        return last
+
+    def _understood(self, answer: dict[str, Any]) -> bool:
+        """Take in what the server says; whether it was its last word."""
         if "ok" in answer or "bad" in answer:
             key = self._key(answer.get("ok") or answer.get("bad"))
             lent = self._member is not None and self._work.lent(key)

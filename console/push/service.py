@@ -230,7 +230,6 @@ class PushService:
         try:
             with ctx.on_cancel(transport.close):
                 python = _python_of(transport)
-                ctx.phase(N_("Push"))
                 way = self._way(record, python) if python else None
                 if means.chain is not None and not python:
                     means.chain.absent(record.name)
@@ -259,7 +258,7 @@ class PushService:
         with self._engine.act("push.verify", _obj(release), {"servers": [r.name for r in records]}) as told:
             with ThreadPoolExecutor(AT_ONCE, "verify") as pool:
                 results = list(pool.map(lambda r: check(ctx.server(r.name), self._engine.servers, release, r, components), records))
-            told["servers"] = {r["name"]: r["verdict"] for r in results}
+            told["servers"] = {r["name"]: {"verdict": r["verdict"], "degree": r["degree"], "findings": len(r["findings"])} for r in results}
         return {"servers": results}
 
 

@@ -24,6 +24,15 @@ part() { printf '%s/staging/%s/%s.part' "$store" "$release" "$1"; }
 object() { printf '%s/objects/%s/%s' "$store" "$(printf %.2s "$1")" "$1"; }
 range() { dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | digest; }
 free() { df -Pk "$store" | tail -n 1 | { read -r _ _ _ kib _; echo "$((kib * 1024))"; }; }
+# Digest of a file as the degree wants it read; none where that cannot be.
+proof() {
+    if [ "$degree" != media ]; then digest <"$1"
+    elif dd if="$1" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then dd if="$1" iflag=direct bs=1048576 2>/dev/null | digest
+    elif dropped "$1"; then digest <"$1"
+    else echo none; fi
+}
+# Takes a file out of the cache; whether nothing of it is there any more.
+dropped() { dd if="$1" iflag=nocache count=0 2>/dev/null && [ "$(fincore -nbo RES "$1" 2>/dev/null | tr -d ' ')" = 0 ]; }
 flushed() { sync "$1" 2>/dev/null || sync; }
 # Make the folders of path $2 below $1; no link is followed.
 folders() {
@@ -100,10 +109,16 @@ new=$store/releases/$release.new old=$store/releases/$release
 while read -r op a b c; do
     : >"$beat"
     case $op in
-    object)  # object SHA256 SIZE: is it there, whole? A damaged one becomes the part, whose good chunks are kept.
+    object)  # object SHA256 SIZE MODE: is it there, whole? A damaged one becomes the part, whose good chunks are kept.
         f=$(object "$a") p=$(part "$a")
+        real=
+        [ -f "$f" ] && [ ! -L "$f" ] && [ "$(wc -c <"$f")" -eq "$b" ] && real=$(proof "$f")
+        [ "$real" = none ] && fail no-medium "$f"
         if [ ! -f "$f" ] || [ -L "$f" ]; then rm -f "$f"; echo no
-        elif [ "$(wc -c <"$f")" -eq "$b" ] && [ "$(digest <"$f")" = "$a" ]; then echo yes
+        elif [ "$real" = "$a" ]; then
+            # Others may need it as data, or as a program.
+            [ -n "$(find "$f" -perm "-$c")" ] || chmod "$c" "$f" || broke "$f"
+            echo yes
         else
             # A copy: the damaged file may be in use under a release's name, which must not change under its reader.
             [ -e "$p" ] || { cp "$f" "$p" && chmod 600 "$p"; } 2>/dev/null || rm -f "$p"
@@ -118,6 +133,8 @@ while read -r op a b c; do
     put)  # put SHA256 OFFSET LENGTH: that many bytes follow
         f=$(part "$a"); [ -L "$f" ] && fail unsafe-store "$f"
         echo "$f" >"$beat.part" 2>/dev/null
+        # The last push may have ended after it took the right to write away.
+        [ ! -e "$f" ] || [ -w "$f" ] || chmod 600 "$f"
         said=$(dd bs=262144 iflag=fullblock,count_bytes count="$c" 2>/dev/null |
             dd of="$f" bs=262144 oflag=seek_bytes seek="$b" conv=notrunc iflag=fullblock 2>&1) || broke "$f" "$said"
         range "$f" "$b" "$c" ;;
@@ -125,18 +142,15 @@ while read -r op a b c; do
         f=$(part "$a") o=$(object "$a")
         [ -f "$f" ] || : >"$f" || broke "$f"
         [ "$(wc -c <"$f")" -gt "$b" ] && dd of="$f" bs=1 seek="$b" count=0 2>/dev/null
+        chmod "$c" "$f" || broke "$f"
         flushed "$f"
         good=$a
-        if [ "$degree" = media ]; then
-            dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null
-            if dd if="$f" iflag=direct bs=1048576 count=1 >/dev/null 2>&1; then
-                good=$(dd if="$f" iflag=direct bs=1048576 2>/dev/null | digest)
-            else good=$(digest <"$f"); fi
-        fi
+        [ "$degree" = media ] && good=$(proof "$f")
+        [ "$good" = none ] && fail no-medium "$f"
         if [ "$(wc -c <"$f")" -eq "$b" ] && [ "$good" = "$a" ]; then
             folders "$store/objects" "$(printf %.2s "$a")"
-            chmod "$c" "$f" && mv -f "$f" "$o" || broke "$o"
-            rm -f "$f" "${f%.part}.journal" "$o.chunks"; flushed "${o%/*}"
+            mv -f "$f" "$o" || broke "$o"
+            rm -f "$f" "${f%.part}.journal" "$o.chunks"; flushed "${o%/*}"; flushed "$store/objects"
             echo yes
         else echo no; fi ;;
     begin)  # A release that is there already gets single links renamed in; a new one is made beside its place.
@@ -155,8 +169,9 @@ while read -r op a b c; do
         fi
         echo yes ;;
     end)
-        if [ "$base" = "$old" ]; then rm -rf "$new"; else mv "$new" "$old" || broke "$old"; fi
         sync
+        if [ "$base" = "$old" ]; then rm -rf "$new"; else mv "$new" "$old" || broke "$old"; fi
+        flushed "$store/releases"
         rm -f "$beat" "$beat.part" "$beat.mark" "$store/staging/$release/probe"
         kill $dog 2>/dev/null
         rmdir "$store/staging/$release" 2>/dev/null

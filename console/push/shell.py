@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from console.errors import SealiftError
 from console.jobs.job import Context
-from console.push.connection import LIFE_S, LOOKING_S, Lines, SourceFile
-from console.push.control import Control, Pace
+from console.push.connection import LIFE_S, Lines, SourceFile, hashing_s
+from console.push.control import FINISH, LOOK, PUSH, Control, Pace
 from console.push.manifest import PushPlan, Source
 from console.push.problems import BROKEN, SOURCE_DAMAGED, WRONG_BYTES, named
 from console.push.work import TRIES_A_CHUNK, chunk_is_right
@@ -33,12 +33,15 @@ class ShellPush:
     def run(self) -> None:
         """Until the release is in place."""
         self._expect("ready")
+        self._ctx.phase(LOOK)
         try:
             lacking, reused = self._look()
             kept = self._look_at_parts(lacking)
             self._outcome.found(reused, sum(self._plan.length(*key) for key in kept), "rehash" if kept else "none", "rehash" if reused else "none")
+            self._ctx.phase(PUSH)
             for number in lacking:
                 self._bring(number, kept)
+            self._ctx.phase(FINISH)
             self._link()
         finally:
             self._file.close()
@@ -47,7 +50,8 @@ class ShellPush:
     def _look(self) -> tuple[list[int], int]:
         """Numbers of the files that are not there whole, and the bytes of those that are."""
         sources = self._plan.sources
-        whole = self._ask_all([f"object {s.entry.sha256} {s.entry.size}" for s in sources])
+        questions = [f"object {s.entry.sha256} {s.entry.size} {self._mode(s)}" for s in sources]
+        whole = self._ask_all(questions, max((s.entry.size for s in sources), default=0))
         lacking = [n for n, answer in enumerate(whole) if answer != "yes"]
         self._verified = sum(s.entry.size for s in sources) - sum(sources[n].entry.size for n in lacking)
         self._progress()
@@ -61,7 +65,7 @@ class ShellPush:
         for number, there in zip(lacking, sizes, strict=True):
             entry, offsets = sources[number].entry, sources[number].offsets
             inside = [i for i, (_, length) in enumerate(entry.chunks) if offsets[i] + length <= there]
-            digests = self._ask_all([f"check {entry.sha256} {offsets[i]} {entry.chunks[i][1]}" for i in inside])
+            digests = self._ask_all([f"check {entry.sha256} {offsets[i]} {entry.chunks[i][1]}" for i in inside], entry.size)
             kept.update((number, i) for i, digest in zip(inside, digests, strict=True) if digest == entry.chunks[i][0])
         need = sum(sources[n].entry.size for n in lacking) - sum(self._plan.length(*key) for key in kept)
         if need > (free := self._numbers(["free"])[0]):
@@ -77,9 +81,11 @@ class ShellPush:
                 self._put(self._plan.sources[number], index)
             self._verified += entry.chunks[index][1]
             self._progress()
-        mode = "555" if entry.sha256 in self._plan.executable else "444"
-        if self._ask_all([f"finish {entry.sha256} {entry.size} {mode}"]) != ["yes"]:
+        if self._ask_all([f"finish {entry.sha256} {entry.size} {self._mode(self._plan.sources[number])}"], entry.size) != ["yes"]:
             raise WRONG_BYTES(server=self._server, path=entry.path)
+
+    def _mode(self, source: Source) -> str:
+        return "555" if source.entry.sha256 in self._plan.executable else "444"
 
     def _wait_while_held(self) -> None:
         beats = time.monotonic()
@@ -101,7 +107,7 @@ class ShellPush:
                     self._write(part)
             self._outcome.bytes_sent += length
             self._outcome.bytes_on_link += length
-            if self._line() == digest:
+            if self._line(length) == digest:
                 return
             if not chunk_is_right(source, index):
                 raise SOURCE_DAMAGED(path=source.entry.path)
@@ -109,23 +115,23 @@ class ShellPush:
 
     def _link(self) -> None:
         self._ask_all(["begin"])
-        if set(self._ask_all([f"link {sha256}\n{path}" for path, sha256 in self._plan.links])) - {"yes"}:
+        if set(self._ask_all([f"link {sha256}\n{path}" for path, sha256 in self._plan.links], self._total)) - {"yes"}:
             raise BROKEN(server=self._server, reason="a link was not made")
         self._write(b"end\n")
-        self._expect("done")
+        self._expect("done", self._total)
 
     def _progress(self) -> None:
         self._pace.move(self._verified)
         self._ctx.progress(self._verified, self._total, "bytes", self._pace.left_s(self._total))
 
-    def _ask_all(self, questions: Sequence[str]) -> list[str]:
-        """The answers, a line each."""
+    def _ask_all(self, questions: Sequence[str], size: int = 0) -> list[str]:
+        """The answers, a line each; for each the server may have to hash or copy ``size`` bytes."""
         answers: list[str] = []
         for at in range(0, len(questions), AT_ONCE):
             some = questions[at : at + AT_ONCE]
             self._ctx.checkpoint()
             self._write("".join(q + "\n" for q in some).encode())
-            answers += [self._line() for _ in some]
+            answers += [self._line(size) for _ in some]
         return answers
 
     def _numbers(self, questions: Sequence[str]) -> list[int]:
@@ -141,12 +147,12 @@ class ShellPush:
             self._line()  # the script may have said why before the channel closed
             raise
 
-    def _expect(self, word: str) -> None:
-        if (line := self._line()) != word:
+    def _expect(self, word: str, size: int = 0) -> None:
+        if (line := self._line(size)) != word:
             raise BROKEN(server=self._server, reason=line[:200])
 
-    def _line(self) -> str:
-        line = self._lines.next(LOOKING_S).decode("utf-8", "replace").strip()
+    def _line(self, size: int = 0) -> str:
+        line = self._lines.next(hashing_s(size)).decode("utf-8", "replace").strip()
         if line.startswith("error "):
             kind, _, told = line.removeprefix("error ").partition(" ")
             missing = self._total - self._verified

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from console.assets import root
 from console.errors import SealiftError
 from console.push import WORKER_COMMAND
-from console.push.connection import Connection, SourceFile, receiver_command
+from console.push.connection import STUCK_S, Connection, SourceFile, receiver_command
 from console.secrets import Secret
 from console.transport.ssh import Login, Target, connect
 
@@ -92,7 +92,9 @@ class _Worker:
             *jumps, (target, login) = [_heard(hop) for hop in job["way"]]
             transport = connect(target, login, jumps=jumps, purpose="data")
             try:
-                self._serve(Connection(transport.open(receiver_command(job["python"])), target.name, job["store"]))
+                stream = transport.open(receiver_command(job["python"]))
+                stream.patience_s = STUCK_S
+                self._serve(Connection(stream, target.name, job["store"]))
             finally:
                 transport.close()
             return 0

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from console.errors import InputError, code
 from console.i18n import N_, Said
-from console.transport.hostcert import AUTHORITY
-from console.transport.ssh import HOST_KEY_TYPES, fingerprint, key_blob
+from console.transport.publickey import AUTHORITY, HOST_KEY_TYPES, fingerprint, key_blob
 
 USED_TYPES = frozenset({*HOST_KEY_TYPES, "ssh-rsa"})
 """Types of key that a server can be known by; RSA keys are called by their old name, whatever signs with them."""

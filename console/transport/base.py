@@ -31,7 +31,13 @@ class Completed:
 
 
 class Stream(Protocol):
-    """A running command with its three streams. Blocking calls honour the transport's deadline."""
+    """A running command with its three streams. Blocking calls honour the transport's deadline.
+
+    Attributes:
+        patience_s: how long a write may wait for a command that does not read; None to wait as long as the link stands.
+    """
+
+    patience_s: float | None
 
     def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data`` to the command's standard input."""

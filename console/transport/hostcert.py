@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
-AUTHORITY = "@cert-authority "
-"""What stands before the key of an authority among the trusted host keys of a server."""
+from console.transport.publickey import AUTHORITY
 
 ALGORITHMS = tuple(f"{name}-cert-v01@openssh.com" for name in (
     "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import logging
 import os
 import random
@@ -26,30 +25,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
-from paramiko.packet import Packetizer
 
 from console.errors import InputError, SealiftError, WorldError, code
 from console.i18n import N_
 from console.secrets import Secret
 from console.transport import hostcert
 from console.transport.base import Completed, command_line
+from console.transport.packets import BATCH_BYTES, Bulk, Packets
+from console.transport.publickey import AUTHORITY, HOST_KEY_TYPES, fingerprint, key_blob
 
 # The transport turns what paramiko logs into errors with a code; its own lines would only repeat server text raw.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
-                  "rsa-sha2-512", "rsa-sha2-256")
 SHORT_BYTES = 1024
 """What is received in one piece below this is a short message, to be acknowledged at once."""
 
+BULK_BYTES = 64 << 10
+"""From here on data goes in many packets at once."""
+
+PACKET_SPARE_BYTES = 64
+"""What paramiko leaves of a packet for its head and tail."""
+
 DATA_REKEY_BYTES = 1 << 36
 """New keys after this many bytes on a data connection: what OpenSSH itself uses for AES."""
-
-MAX_BANNER_BYTES = 64 << 10
-MAX_PACKET_BYTES = 1 << 20
-"""OpenSSH refuses packets over 256 KiB; a little room is left for servers with larger ones."""
 
 MAX_DROPPED_BYTES = 256 << 20
 """Output past its limit is read and dropped up to here, then the channel is closed."""
@@ -61,7 +61,6 @@ SUDO_S = 60.0
 SUDO_BYTES = 1 << 20
 """What sudo and whatever runs before it may say before the command starts."""
 
-GREETING_BYTES = 256
 BUSY_WAITS_S = (0.4, 0.9, 1.8)
 """Pauses, on average, before the next try at a server that takes no more log-ins at the moment. Many at once are quite
 normal on a bastion; OpenSSH drops some as soon as ten are under way."""
@@ -164,35 +163,6 @@ class Login:
     sudo_password: Secret | None = None
 
 
-class _Packets(Packetizer):
-    """A packetizer that takes no memory for a peer's absurd promises."""
-
-    heard_bytes = 0
-    heard_at = 0.0
-    greeting = b""
-    heard: Callable[[], None] | None = None
-
-    def read_message(self) -> tuple[int, paramiko.Message]:
-        found = super().read_message()
-        self.heard_at = time.monotonic()
-        return found
-
-    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        if not 0 <= n <= MAX_PACKET_BYTES:
-            raise paramiko.SSHException(f"a packet of {n} bytes")
-        return super().read_all(n, check_rekey)
-
-    def _read_timeout(self, timeout: float) -> bytes:
-        data = super()._read_timeout(timeout)
-        self.heard_bytes += len(data)
-        if self.heard is not None and data and not self.greeting:
-            self.heard()
-        self.greeting = (self.greeting + data)[:GREETING_BYTES]
-        if self.heard_bytes > MAX_BANNER_BYTES:
-            raise paramiko.SSHException("an endless banner")
-        return data
-
-
 class _Through:
     """A channel in a socket's place. paramiko's thread closes what it stands on as its last act, and a channel whose
     own connection is gone already would raise there, where nobody catches."""
@@ -210,27 +180,6 @@ class _Through:
 
     def close(self) -> None:
         _close_channel(self._channel)
-
-
-def fingerprint(blob: bytes) -> str:
-    """``SHA256:…`` of a public key's blob, as ``ssh-keygen -l`` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def key_blob(line: str) -> bytes:
-    """The blob of ``"ssh-ed25519 AAAA…"``.
-
-    Raises:
-        ValueError: not an OpenSSH public key line.
-    """
-    kind, _, rest = line.strip().partition(" ")
-    try:
-        blob = base64.b64decode(rest.split(" ")[0], validate=True)
-    except (binascii.Error, ValueError) as problem:
-        raise ValueError("not an OpenSSH public key") from problem
-    if len(blob) < 8 or blob[4 : 4 + int.from_bytes(blob[:4], "big")] != kind.encode():
-        raise ValueError("not an OpenSSH public key")
-    return blob
 
 
 class _PromptSocket(socket.socket):
@@ -289,7 +238,7 @@ Heard = Callable[[], None] | None
 
 def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float, heard: Heard = None) -> paramiko.Transport:
     """Agree on keys with the peer; the host key is known afterwards, and not yet judged."""
-    link = paramiko.Transport(sock, packetizer_class=_Packets)
+    link = paramiko.Transport(sock, packetizer_class=Packets)
     link.packetizer.heard = heard
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
     link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
@@ -355,7 +304,7 @@ def _judge_host_key(target: Target, link: paramiko.Transport) -> None:
     if not target.host_keys:
         raise KEY_UNKNOWN(server=target.name, offered=fingerprint(offered.asbytes()), type=offered.get_name())
     vouching = hostcert.authorities(target.host_keys)
-    pins = [key_blob(line) for line in target.host_keys if not line.startswith(hostcert.AUTHORITY)]
+    pins = [key_blob(line) for line in target.host_keys if not line.startswith(AUTHORITY)]
     if offered.asbytes() in pins:
         return
     if vouching:
@@ -586,7 +535,7 @@ def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), v
     """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it; ``via`` and ``heard`` as for
     :func:`connect`."""
     # The plain key is asked for: it is what an administrator's fingerprint names.
-    target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(hostcert.AUTHORITY)))
+    target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(AUTHORITY)))
     own = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps and via is None else None
     try:
         link = _link(target, via or own, timeout_s, heard)
@@ -621,20 +570,38 @@ class SshStream:
         self._wake, self._tail, self._tail_bytes = _Wake(), deque[bytes](), 0
         self._lock = threading.Lock()
         self.on_stderr: Callable[[bytes], None] = self._keep_tail
+        self.patience_s: float | None = None
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self._wake)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send all of ``data``; blocks while the command does not read. Never copies more than one packet."""
+        """Send all of ``data``; blocks while the command does not read."""
         view = memoryview(data).cast("B")
+        self.channel.settimeout(self.patience_s)
         try:
             while view:
-                sent = self.channel.send(view)
+                sent = self.channel.send(view) if len(view) < BULK_BYTES else self._send_bulk(view[:BATCH_BYTES])
                 if not sent:
                     raise EOFError
                 view = view[sent:]
+        except TimeoutError:
+            raise self._transport.late(self.patience_s or 0, "sending") from None
         except (OSError, EOFError, paramiko.SSHException):
             raise self._transport.lost("sending") from None
+
+    def _send_bulk(self, view: memoryview) -> int:
+        """Send as much of ``view`` as the command takes now, in many packets at once; waits until it takes some."""
+        channel, link = self.channel, self._transport.link
+        with channel.lock:
+            if channel.closed:
+                raise EOFError
+            size = channel._wait_for_send_window(len(view))
+            while 0 < size < len(view) and channel.out_window_size > 0:
+                size += channel._wait_for_send_window(len(view) - size)
+        if size:
+            # Not under the channel's lock: while keys are being changed the channel must still hear.
+            link._send_user_message(Bulk(channel.remote_chanid, view[:size], channel.out_max_packet_size - PACKET_SPARE_BYTES))
+        return size
 
     def close_stdin(self) -> None:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from console.bundles import chunking
@@ -31,6 +32,7 @@ from console.push.lanes import Slots, Way
 from console.push.manifest import PushPlan, Source
 from console.push.sender import Means, Outcome, send
 from console.transport.ssh import Login, Target, connect
+from tests.push.network import own_loopback
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -49,6 +51,15 @@ class Bench:
     folder: Path
     port: int
     host_key: str
+    server: int
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Seconds of processor that this side and the server's have used, with all that each started. Sessions are awaited."""
+        server, end = psutil.Process(self.server), time.monotonic() + 5
+        while server.children() and time.monotonic() < end:
+            time.sleep(0.01)
+        mine, theirs = os.times(), server.cpu_times()
+        return tuple(t.user + t.system + t.children_user + t.children_system for t in (mine, theirs))
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -76,6 +87,12 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
+    with own_loopback():
+        yield from benched()
+
+
+def benched() -> Iterator[Bench]:
+    """A private server on loopback, with all it needs in memory."""
     root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="sealift-bench-", dir=root))
     for name in ("host", "user"):
@@ -102,7 +119,7 @@ def bench() -> Iterator[Bench]:
             except OSError:
                 assert time.monotonic() < end, "sshd did not start"
         authorized = (folder / "authorized_keys").read_bytes()
-        yield Bench(folder, port, host_key)
+        yield Bench(folder, port, host_key, server.pid)
         assert (folder / "authorized_keys").read_bytes() == authorized
     finally:
         server.terminate()
@@ -148,18 +165,26 @@ def warm(folder: Path, size: int) -> None:
     (folder / "warm").unlink()
 
 
-def in_turn(place: Path, methods: dict[str, Callable[[], None]], reset: Callable[[], None], check: Callable[[str], None]) -> dict[str, list[float]]:
-    """Seconds of each method in each round."""
+def in_turn(bench: Bench, methods: dict[str, Callable[[], None]], reset: Callable[[], None], check: Callable[[str], None],
+            bytes_total: int) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds of each method in each round. Prints the medians, and what each side's processors had to do, which moves less than the
+    seconds do on a machine that others use too."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
+    work: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     for turn in range(ROUNDS):
         for name in list(methods)[:: -1 if turn % 2 else 1]:
             reset()
-            warm(place, WARM_BYTES)
-            began = time.perf_counter()
+            warm(bench.folder, WARM_BYTES)
+            before, began = bench.cpu_s(), time.perf_counter()
             methods[name]()
             seconds[name].append(time.perf_counter() - began)
+            work[name].append(tuple(now - then for now, then in zip(bench.cpu_s(), before, strict=True)))
             if turn == 0:
                 check(name)
+    reset()
+    for name in methods:
+        console, server = (statistics.median(side) * 1e9 / bytes_total for side in zip(*work[name], strict=True))
+        print(f"{name}: {statistics.median(seconds[name]):.2f} s; CPU s/GB: console {console:.2f}, server {server:.2f}", file=sys.stderr)
     return seconds
 
 
@@ -204,9 +229,7 @@ def test_big_files_against_scp(bench):
     def check(name: str) -> None:
         same(source, store / "releases" / plans["stored"].release_id if name.startswith("push") else target, [f.name for f in files])
 
-    seconds = in_turn(bench.folder, methods, reset, check)
-    reset()
-    print({name: f"{statistics.median(each):.2f} s" for name, each in seconds.items()}, file=sys.stderr)
+    seconds = in_turn(bench, methods, reset, check, plans["stored"].bytes_total)
     reached = [
         ratio(seconds, "scp + sha256sum -c", "push received", 2.2, "scp gcm + sha256sum -c / verified push"),
         ratio(seconds, "scp + openssl", "push received", 1.5, "scp gcm + openssl dgst / verified push"),
@@ -240,9 +263,7 @@ def test_small_files_against_tar(bench):
     def check(name: str) -> None:
         same(source, store / "releases" / plan.release_id if name == "push" else target, names)
 
-    seconds = in_turn(bench.folder, {"tar + sha256sum -c": tar, "push": lambda: bench.push(plan)}, reset, check)
-    reset()
-    print({name: f"{statistics.median(each):.2f} s" for name, each in seconds.items()}, file=sys.stderr)
+    seconds = in_turn(bench, {"tar + sha256sum -c": tar, "push": lambda: bench.push(plan)}, reset, check, plan.bytes_total)
     assert ratio(seconds, "tar + sha256sum -c", "push", 2.0, "tar over ssh + sha256sum -c / verified push, 2,000 small files")
 
 
@@ -318,10 +339,9 @@ def test_an_update_against_rsync(bench):
     def check(name: str) -> None:
         same(newer, store / "releases" / plan.release_id if name.startswith("push") else target, [f.name for f in new_files])
 
-    seconds = in_turn(bench.folder, methods, trust_again, check)
+    seconds = in_turn(bench, methods, trust_again, check, plan.bytes_total)
     for folder in (store, kept, target):
         shutil.rmtree(folder, ignore_errors=True)
-    print({name: f"{statistics.median(each):.2f} s" for name, each in seconds.items()}, file=sys.stderr)
     print(f"FIGURE share of the bytes sent for an update of 1 % of the tensors: {max(sent):.4f} (at most 0.02)", file=sys.stderr)
     assert by == {"push, hashing again": {"rehash"}, "push, notes believed": {"journal"}}
     assert max(sent) < 0.02

@@ -188,7 +188,9 @@ TOOLS = ["nvidia-smi", "nvidia-smi -q", "nvidia-smi -q -x", "nvidia-smi -L", "nv
          "amd-smi static --json", "amd-smi static", "amd-smi monitor", "amd-smi process --csv", "rocminfo",
          "lspci -nn", "lscpu", "dmesg", "cat /etc/os-release", "cat /proc/meminfo",
          "cat /usr/local/Ascend/driver/version.info",
-         "python collect_env.py"]
+         "python collect_env.py", "vllm collect-env", "amd-smi monitor --json", "amd-smi version --json", "amd-smi version --csv",
+         "amd-smi topology --json", "amd-smi process", "hccn_tool -i 0 -status -g", "npu-smi info -t proc-mem", "npu-smi -v",
+         "grep -i xid /var/log/syslog", "nvidia-smi --version"]
 
 BOMB = (b'<?xml version="1.0"?><!DOCTYPE nvidia_smi_log [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;">]>'
         b"<nvidia_smi_log><driver_version>&b;</driver_version></nvidia_smi_log>")

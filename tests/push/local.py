@@ -27,11 +27,20 @@ def lost():
     return LOST(server="here", stage="test")
 
 
+def late():
+    """What the real transport raises for a silent server."""
+    from console.transport.ssh import TIMEOUT
+
+    return TIMEOUT(server="here", timeout_s=0, stage="test")
+
+
 class LocalStream:
     """``console.transport.base.Stream`` over a process's pipes."""
 
     def __init__(self, transport: LocalTransport, process: subprocess.Popen):
         self._transport, self.process, self.cut, self._tail = transport, process, False, b""
+        self.patience_s = None
+        os.set_blocking(process.stdin.fileno(), False)
         transport.streams.append(self)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -47,8 +56,13 @@ class LocalStream:
 
     def _put(self, view: memoryview) -> None:
         try:
+            moved_at = time.monotonic()
             while view and not self.cut:
-                view = view[os.write(self.process.stdin.fileno(), view) :]
+                if select.select([], [self.process.stdin], [], 0.1)[1]:
+                    with contextlib.suppress(BlockingIOError):
+                        view, moved_at = view[os.write(self.process.stdin.fileno(), view) :], time.monotonic()
+                elif self.patience_s is not None and time.monotonic() - moved_at > self.patience_s:
+                    raise late()
         except (OSError, ValueError):
             raise lost() from None
         if self.cut:
@@ -61,6 +75,8 @@ class LocalStream:
         if self.cut:
             raise lost()
         try:
+            if timeout_s is not None and not select.select([self.process.stdout], [], [], timeout_s)[0]:
+                raise late()
             return os.read(self.process.stdout.fileno(), limit)
         except (OSError, ValueError):
             raise lost() from None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.push.sshd import Sshd
 
-NET, BRIDGE = "10.214.7", "slbench0"
+NET = "10.214.7"
 CLONE_NEWNET = 0x40000000
+EXT4_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
 
 
 def _can() -> bool:
@@ -28,6 +34,21 @@ def _can() -> bool:
         subprocess.run(("ip", "netns", "del", "slprobe"), capture_output=True)
 
 
+@contextmanager
+def own_loopback() -> Iterator[None]:
+    """While inside, this thread and all that it starts have a loopback of their own, with the congestion control that is everywhere:
+    over bbr, which some systems begin with, SSH on loopback was seen to idle. Without the rights for it nothing changes."""
+    libc, home = ctypes.CDLL(None, use_errno=True), os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(CLONE_NEWNET) == 0:
+            subprocess.run(("ip", "link", "set", "lo", "up"), check=True, capture_output=True)
+            Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text("reno")
+        yield
+    finally:
+        libc.setns(home, CLONE_NEWNET)
+        os.close(home)
+
+
 needs_network = pytest.mark.skipif(not _can(), reason="needs root, sshd, and network namespaces with tbf")
 
 
@@ -36,35 +57,68 @@ def _ip(*words: str, tool: str = "ip") -> None:
 
 
 class Network:
-    """A switch; the console's namespace is ``slconsole`` at .1, a server N's is ``sls<N>`` at .1N."""
+    """A switch; the console's namespace is ``<mark>console`` at .1, a server N's is ``<mark>s<N>`` at .1N.
 
-    def __init__(self, folder: Path, servers: int):
-        self.folder, self.servers, self.mount_size = folder, {}, ""
+    Args:
+        mark: two letters that no other switch on this machine has; ``net`` likewise, the first three numbers of its addresses.
+
+    Attributes:
+        disk_mib: with it, each server's home is a disk of its own, ext4 in a file.
+    """
+
+    def __init__(self, folder: Path, servers: int, mark: str = "sl", net: str = NET):
+        self.folder, self.servers, self.disk_mib, self.mark, self.net = folder, {}, 0, mark, net
+        self.bridge = f"{mark}bench0"
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")), check=True)
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self.clear()
-        _ip("link", "add", BRIDGE, "type", "bridge")
-        _ip("link", "set", BRIDGE, "up")
-        self._attach("slconsole", f"{NET}.1")
+        _ip("link", "add", self.bridge, "type", "bridge")
+        _ip("link", "set", self.bridge, "up")
+        self._attach(f"{mark}console", f"{net}.1")
         self.add(servers)
 
     def add(self, count: int) -> None:
-        """So many more servers; with ``mount_size``, such as ``300m``, each has a disk in memory of that size."""
+        """So many more servers."""
         for number in range(len(self.servers) + 1, len(self.servers) + count + 1):
-            name, address = f"s{number}", f"{NET}.{10 + number}"
+            name, address = f"s{number}", f"{self.net}.{10 + number}"
             self.leave()
-            self._attach(f"sl{name}", address)
+            self._attach(f"{self.mark}{name}", address)
             (self.folder / name / "home").mkdir(parents=True)
-            if self.mount_size:
-                _ip("-t", "tmpfs", "-o", f"size={self.mount_size}", "tmpfs", str(self.folder / name / "home"), tool="mount")
+            if self.disk_mib:
+                with open(self.folder / name / "disk", "wb") as disk:
+                    disk.truncate(self.disk_mib << 20)
+                _ip("-q", "-m", "0", str(self.folder / name / "disk"), tool="mkfs.ext4")
+                self._mount(name)
             self.enter()
-            self.servers[name] = Sshd(self.folder / name, self.folder / "key", name, address, f"sl{name}")
+            self.servers[name] = Sshd(self.folder / name, self.folder / "key", name, address, f"{self.mark}{name}")
         self.enter()
+
+    def _mount(self, name: str) -> None:
+        _ip("-o", "loop", str(self.folder / name / "disk"), str(self.folder / name / "home"), tool="mount")
+
+    def power_cut(self, name: str) -> None:
+        """What a server had not flushed is gone, and all that ran there; its disk is mounted again."""
+        home = self.folder / name / "home"
+        handle = os.open(home, os.O_RDONLY)
+        try:
+            fcntl.ioctl(handle, EXT4_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(handle)
+        self.servers[name].crash()
+        end = time.monotonic() + 20
+        while subprocess.run(("umount", str(home)), capture_output=True).returncode:
+            assert time.monotonic() < end, "what ran there does not end"
+            time.sleep(0.05)
+        # Another namespace may still hold the dead file system, and with it the file; a copy of that is free.
+        disk = self.folder / name / "disk"
+        _ip("--sparse=always", str(disk), str(disk.with_name("copy")), tool="cp")
+        disk.with_name("copy").replace(disk)
+        self._mount(name)
 
     def _attach(self, name: str, address: str) -> None:
         _ip("netns", "add", name)
         _ip("link", "add", f"{name}p", "type", "veth", "peer", "name", "eth0", "netns", name)
-        _ip("link", "set", f"{name}p", "master", BRIDGE, "up")
+        _ip("link", "set", f"{name}p", "master", self.bridge, "up")
         _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             _ip("-n", name, "link", "set", device, "up")
@@ -73,7 +127,7 @@ class Network:
 
     def enter(self) -> None:
         """This thread, and all that it starts, is the console on the switch from now on."""
-        with open("/run/netns/slconsole") as space:
+        with open(f"/run/netns/{self.mark}console") as space:
             assert ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET) == 0
 
     def leave(self) -> None:
@@ -83,13 +137,13 @@ class Network:
     def plug(self, name: str, plugged: bool) -> None:
         """A server's cable in its socket, or out of it."""
         subprocess.run(
-            ("nsenter", f"--net=/proc/self/fd/{self._home}", "ip", "link", "set", f"sl{name}p", "up" if plugged else "down"),
+            ("nsenter", f"--net=/proc/self/fd/{self._home}", "ip", "link", "set", f"{self.mark}{name}p", "up" if plugged else "down"),
             check=True, capture_output=True, pass_fds=(self._home,),
         )  # fmt: skip
 
     def shape(self, name: str, mbit: int) -> None:
         """Limit one link (``console`` or a server's name) both ways; 0 for no limit."""
-        space = f"sl{name}"
+        space = f"{self.mark}{name}"
         for words in (("-n", space, "qdisc", "%s", "dev", "eth0", "root"), ("qdisc", "%s", "dev", f"{space}p", "root")):
             tc = ("nsenter", f"--net=/proc/self/fd/{self._home}", "tc")
             subprocess.run((*tc, *(w.replace("%s", "del") for w in words)), capture_output=True, pass_fds=(self._home,))
@@ -103,7 +157,7 @@ class Network:
             server.stop()
             subprocess.run(("umount", "-l", str(server.home)), capture_output=True)
         self.leave()
-        for name in ("slconsole", *(f"sls{n}" for n in range(1, 10))):
+        for name in (f"{self.mark}console", *(f"{self.mark}s{n}" for n in range(1, 10))):
             subprocess.run(("ip", "netns", "del", name), capture_output=True)
             subprocess.run(("ip", "link", "del", f"{name}p"), capture_output=True)
-        subprocess.run(("ip", "link", "del", BRIDGE), capture_output=True)
+        subprocess.run(("ip", "link", "del", self.bridge), capture_output=True)

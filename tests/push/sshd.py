@@ -28,14 +28,21 @@ class Sshd:
     Attributes:
         home: what the account's commands take for their home; its ``store`` folder is the server's store.
         bare: whether the account's list of keys is one that sshd does not read.
+        authority: the key of an authority that vouches for it; it is trusted through that and not by its own key.
     """
 
-    def __init__(self, folder: Path, key: Path, name: str, address: str = ADDRESS, netns: str | None = None, bare: bool = False):
+    def __init__(
+        self, folder: Path, key: Path, name: str, address: str = ADDRESS, netns: str | None = None, bare: bool = False, authority: Path | None = None
+    ):  # fmt: skip
         self.folder, self.key, self.name, self.address, self.netns, self.bare = folder, key, name, address, netns, bare
         self.home = folder / "home"
         (self.home / ".ssh").mkdir(parents=True, mode=0o700, exist_ok=True)
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host")), check=True)
         self.host_key = " ".join((folder / "host.pub").read_text().split()[:2])
+        self.certified = authority is not None
+        if authority is not None:
+            subprocess.run(("ssh-keygen", "-q", "-s", str(authority), "-h", "-n", address, "-I", name, str(folder / "host.pub")), check=True)
+            self.host_key = "@cert-authority " + " ".join(authority.with_suffix(".pub").read_text().split()[:2])
         self.people = self.home / ".ssh/authorized_keys"
         self.people.write_text("# the site's own\n" + key.with_suffix(".pub").read_text())
         if netns is None:
@@ -53,6 +60,7 @@ class Sshd:
             f"Port {self.port}\nListenAddress {self.address}\nHostKey {self.folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/operator{'' if self.bare else f' {self.people}'}\nSetEnv HOME={self.home}\n"
             "Subsystem sftp internal-sftp\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nMaxStartups 100\n"
+            + (f"HostCertificate {self.folder}/host-cert.pub\n" if self.certified else "")
         )
         Path("/run/sshd").mkdir(exist_ok=True)
         words = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "config")]

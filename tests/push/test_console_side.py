@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from console.errors import SealiftError
-from console.push.connection import MAX_LINE_BYTES, Limit, Lines, SourceFile
+from console.push.connection import LINE_BYTES, Limit, Lines, SourceFile
 from console.push.lanes import Slots
 from console.push.problems import named
 from console.push.work import SPAN_BYTES, TRIES_A_CHUNK, Work
@@ -135,7 +135,7 @@ def test_lines_come_whole_however_they_are_cut():
 
 def test_an_endless_line_is_given_up():
     with pytest.raises(SealiftError, match="endless"):
-        Lines(Feed(*[b"x" * (1 << 20)] * (MAX_LINE_BYTES // (1 << 20) + 2)), "x").next(1)
+        Lines(Feed(*[b"x" * (16 << 10)] * (LINE_BYTES // (16 << 10) + 2)), "x").next(1)
 
 
 @pytest.mark.parametrize("take", [(5, 100), (0, 11)])

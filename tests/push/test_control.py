@@ -13,7 +13,7 @@ from console.errors import InputError
 from console.jobs.job import NullContext
 from console.push.control import Control, Pace, Traffic, Window
 from console.push.sender import Means, Outcome, send
-from tests.push.local import PYTHON, make, noise, until
+from tests.push.local import make, noise, until
 
 DAY = datetime(2026, 3, 14)
 
@@ -96,14 +96,13 @@ class Notes(NullContext):
         self.done = done
 
 
-def test_a_pause_holds_the_push_and_it_goes_on(link, kind, home, tmp_path):
+def test_a_pause_holds_the_push_and_it_goes_on(link, python, home, tmp_path):
     """And so does a window that is not open yet."""
     plan = make(tmp_path / "library", {"a": noise(1, 2_000_000)}, 64 << 10).plan("~/store")
     control, ctx, outcome = Control(window=Window.parse("20:00-06:00")), Notes(), Outcome()
     hour = [12]
     control.now = lambda: at(hour[0])
     control.pause()
-    python = PYTHON if kind == "python" else None
     pushing = threading.Thread(target=send, args=(ctx, link(), plan, outcome, Means(control=control), python))
     pushing.start()
     until(lambda: ctx.texts == ["Paused."], "it says so")
@@ -117,14 +116,14 @@ def test_a_pause_holds_the_push_and_it_goes_on(link, kind, home, tmp_path):
     assert (home / "store/releases" / plan.release_id / "a").read_bytes() == noise(1, 2_000_000)
 
 
-def test_a_cancel_ends_a_pause(link, kind, tmp_path):
+def test_a_cancel_ends_a_pause(link, python, tmp_path):
     plan = make(tmp_path / "library", {"a": noise(1, 2_000_000)}, 64 << 10).plan("~/store")
     control, ctx, problems = Control(), Notes(), []
     control.pause()
 
     def run():
         try:
-            send(ctx, link(), plan, Outcome(), Means(control=control), PYTHON if kind == "python" else None)
+            send(ctx, link(), plan, Outcome(), Means(control=control), python)
         except BaseException as problem:  # noqa: B036 - looked at below
             problems.append(type(problem).__name__)
 

@@ -117,7 +117,7 @@ def test_a_packed_push_is_verified_by_the_original_digests(push, tmp_path, home,
     assert outcome.receiver == "shell" or outcome.bytes_on_link < 0.8 * plan.bytes_total
 
 
-def test_a_bit_flipped_in_a_packed_chunk_is_noticed_and_sent_again(push, tmp_path, home, link, monkeypatch, kind):
+def test_a_bit_flipped_in_a_packed_chunk_is_noticed_and_sent_again(push, tmp_path, home, link, monkeypatch, python):
     monkeypatch.setattr(Press, "pays", True)
     plan, transport = make(tmp_path / "library", {"w": weights(1_000_001)}, 256 << 10).plan("~/store"), link()
     transport.flip_at = 700_000

@@ -25,13 +25,14 @@ from console.push.connection import BOOTSTRAP, Connection, receiver_command, rec
 from console.push.remote import disk, receiver
 from console.push.remote import wire as words
 from console.push.sender import Means, Outcome, send
+from tests.push.conftest import ABSENT
 from tests.push.local import PYTHON, LocalTransport, make, noise, until
 
 CHUNK = 64 << 10
 FILES = {"a": noise(1, 640_000), "b": noise(2, 640_000), "c": b"c"}
 
 
-@pytest.fixture(params=["python"])
+@pytest.fixture(params=["python", pytest.param("python3.6", marks=pytest.mark.skipif(ABSENT["python3.6"], reason="no python3.6 here"))])
 def kind(request):
     return request.param
 
@@ -156,6 +157,104 @@ def test_a_file_that_the_medium_gives_back_wrong_is_sent_again(made, home, tmp_p
     assert wire.said[-1] == {"done": True, "degree": "media"}
 
 
+class Disk:
+    """Watches what the receiver does to files and folders, and what of it a power cut would take away.
+
+    Attributes:
+        unsafe: paths whose content, rights or entries were changed and not flushed since.
+        early: journals that spoke of data before it was flushed.
+    """
+
+    def __init__(self, monkeypatch):
+        self.unsafe, self.early, self._paths = set(), [], {}
+        for name, act in {
+            "pwrite": lambda handle, *_: self._file(handle),
+            "write": lambda handle, *_: self._file(handle),
+            "ftruncate": lambda handle, *_: self._file(handle),
+            "fchmod": lambda handle, *_: self._file(handle),
+            "fsync": lambda handle: self.unsafe.discard(self._path(handle)),
+            "mkdir": lambda path, *_: self.unsafe.add(os.path.dirname(path)),
+            "link": lambda _, path: self.unsafe.add(os.path.dirname(path)),
+            "rename": self._moved,
+        }.items():
+            monkeypatch.setattr(os, name, self._after(getattr(os, name), act))
+        for module in (receiver, disk):
+            monkeypatch.setattr(module, "sync_file_system", self._after(disk.sync_file_system, lambda handle: self.unsafe.clear()))
+        monkeypatch.setattr(os, "copy_file_range", None)
+
+    def _after(self, real, act):
+        def called(*given, **named):
+            found = real(*given, **named)
+            act(*given)
+            return found
+
+        return called
+
+    def _path(self, handle):
+        return os.readlink(f"/proc/self/fd/{handle}")
+
+    def _file(self, handle):
+        path = self._path(handle)
+        if path.endswith(".journal"):
+            self.early += [path] if path[:-8] + ".part" in self.unsafe else []
+        self.unsafe.add(path)
+
+    def _moved(self, old, new):
+        if old in self.unsafe:
+            self.unsafe = {new if path == old else path for path in self.unsafe}
+        self.unsafe.add(os.path.dirname(new))
+        self.unsafe = {new + path[len(old) :] if path.startswith(old + "/") else path for path in self.unsafe}
+
+    def lost(self, store):
+        """What would be lost, but for what may be: the locks, and notes, without which a file is hashed again."""
+        here = [path for path in self.unsafe if path.startswith(str(store)) and os.path.exists(path)]
+        return {path for path in here if ".chunks" not in path and not path.endswith(("/lock", "/lock.lanes"))}
+
+
+@pytest.mark.parametrize("few", [0, 1000], ids=["all at once", "one by one"])
+@pytest.mark.parametrize("degree", words.RANK)
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_said_to_be_done_survives_a_power_cut(home, tmp_path, monkeypatch, degree, deep, few):
+    for module in (receiver, disk):
+        monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(receiver, "SYNC_BYTES", 128 << 10)
+    monkeypatch.setattr(receiver, "NOTE_BYTES", 1 << 40)
+    files = FILES | {"deep/er/and/deeper": b"x", "deep/b": FILES["b"][:70_000]}
+    older = make(tmp_path / "lib", {"a": FILES["a"], "c": b"c"}, CHUNK).plan(str(home / "store"), degree, "b" if deep else "a")
+    plan = make(tmp_path / "lib", files, CHUNK, executable=("c",)).plan(str(home / "store"), degree)
+    watched = Disk(monkeypatch)
+    for one in (older, plan):
+        frames = [b"C" + struct.pack(">III", n, i, one.length(n, i)) + _bytes(one, n, i) for n, i in _keys(one)]
+        wire = _Wire([*frames, b"E"])
+        side = receiver.Receiver(wire, words.Plan(zlib.decompress(one.message("0" * 32, "lead")[4:])))
+        side.run()
+        os.close(side.lock)
+        assert wire.said[-1] == {"done": True, "degree": degree}
+        assert not watched.lost(home / "store") and not watched.early
+    assert (home / "store/releases" / plan.release_id / "deep/er/and/deeper").read_bytes() == b"x"
+
+
+def test_a_power_cut_takes_two_chunks_at_most(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(receiver, "SYNC_BYTES", 2 * CHUNK)
+    sizes = {f"f{n}": 1000 + n * 20_000 for n in range(12)} | {"big": 5 * CHUNK + 1, "other": 3 * CHUNK - 1}
+    plan = make(tmp_path / "lib", {name: noise(len(name) + size, size) for name, size in sizes.items()}, CHUNK).plan(str(home / "store"))
+    wire, at_risk = _Wire([b"C" + struct.pack(">III", n, i, plan.length(n, i)) + _bytes(plan, n, i) for n, i in _keys(plan)] + [b"E"]), []
+
+    def say(**told):
+        wire.said.append(told)
+        told = [tuple(t["ok"]) for t in wire.said if "ok" in t]
+        lines = [json.loads(line) for j in (home / "store/staging").rglob("*.journal") for line in j.read_text().splitlines()]
+        there = sum(min(CHUNK, line["stat"][2] - CHUNK * index) for line in lines for index in line["chunks"])
+        there += sum(p.stat().st_size for p in (home / "store/objects").rglob("*") if len(p.name) == 64)
+        at_risk.append(sum(plan.length(*key) for key in told) - there)
+
+    wire.say = say
+    side = receiver.Receiver(wire, words.Plan(zlib.decompress(plan.message("0" * 32, "lead")[4:])))
+    side.run()
+    os.close(side.lock)
+    assert wire.said[-1] == {"done": True, "degree": "stored"} and 0 < max(at_risk) <= 2 * CHUNK
+
+
 def _keys(plan):
     return [plan.key(every) for every in range(plan.first[-1])]
 
@@ -188,6 +287,8 @@ class _Wire:
 
     def flush(self):
         pass
+
+    live = flush
 
 
 # Several connections --------------------------------------------------------------------------------------------------
@@ -293,13 +394,13 @@ def test_a_receiver_that_hears_nothing_ends_by_itself(link, big, monkeypatch):
 
 # Receivers that lie ---------------------------------------------------------------------------------------------------
 
-HELLO = b'{"have": [], "reused": 0, "resumed": 0, "how": "none"}\n'
+HELLO = b'{"have": [], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n'
 LIES = {
     "not JSON": b"hello\n",
     "no object": b"[1]\n",
-    "has more than there is": b'{"have": [[0, 99]], "reused": 0, "resumed": 0, "how": "none"}\n',
-    "ranges backwards": b'{"have": [[1, 0]], "reused": 0, "resumed": 0, "how": "none"}\n',
-    "reused more than all": b'{"have": [], "reused": 1000000000, "resumed": 0, "how": "none"}\n',
+    "has more than there is": b'{"have": [[0, 99]], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n',
+    "ranges backwards": b'{"have": [[1, 0]], "reused": 0, "resumed": 0, "how": "none", "by": "none"}\n',
+    "reused more than all": b'{"have": [], "reused": 1000000000, "resumed": 0, "how": "none", "by": "none"}\n',
     "done at once": HELLO + b'{"done": true, "degree": "stored"}\n',
     "chunks that were not sent": HELLO + b'{"ok": [0, 9]}\n' * 30,
     "no such file": HELLO + b'{"ok": [77, 0]}\n',
@@ -327,6 +428,51 @@ def test_a_lying_receiver_is_never_verified(home, made, lie):
         closing.cancel()
         transport.close()
     assert not outcome.done and caught.value.code in ("push.receiver-failed", "ssh.connection-lost")
+
+
+TAKES = "import os, threading, time; threading.Thread(target=lambda: [0 for _ in iter(lambda: os.read(0, 1 << 20), b'')], daemon=True).start()\n"
+LIVES = "while True: os.write(1, b'{\"alive\": true}\\n'); time.sleep(0.01)"
+NEVER_ENDING = {
+    "looks": TAKES + LIVES,
+    "takes all and says nothing of it": TAKES + f"os.write(1, {HELLO!r})\n" + LIVES,
+    "takes nothing": f"import os, time; os.write(1, {HELLO!r})\n" + LIVES,
+    "a flood": TAKES + f"os.write(1, {HELLO!r})\n" + "while True: os.write(1, b'{\"settling\": 1}\\n' * 1000)",
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """The console's patience is short."""
+    for name in ("connection.STUCK_S", "sender.STUCK_S", "connection.LOOKING_S"):
+        monkeypatch.setattr(f"console.push.{name}", 0.3)
+    monkeypatch.setattr("console.push.connection.SLOWEST_BYTES_PER_S", 1e9)
+
+
+@pytest.mark.parametrize("lie", NEVER_ENDING)
+def test_a_receiver_that_lives_and_does_not_get_on_is_given_up(home, made, hasty, lie):
+    class Liar(LocalTransport):
+        def open(self, argv, *, sudo=False):
+            return super().open((PYTHON, "-c", NEVER_ENDING[lie]))
+
+    transport, outcome = Liar(home), Outcome()
+    try:
+        with pytest.raises(SealiftError) as caught:
+            send(NullContext(), transport, made.plan("~/store"), outcome, Means(), PYTHON)
+    finally:
+        transport.kill()
+        transport.close()
+    assert not outcome.done
+    assert caught.value.code == "ssh.timeout" if lie == "takes nothing" else "does not get on" in caught.value.message()
+
+
+def test_a_receiver_that_never_comes_to_an_end_is_given_up(push, made, hasty, monkeypatch):
+    honest = receiver_source()
+    lying = honest.replace(b"self.wire.say(done=True, degree=self.degree)", b"for _ in range(200): time.sleep(0.01); self.wire.said_at = 0; self.wire.live()")
+    assert lying != honest
+    monkeypatch.setattr("console.push.connection.receiver_source", lambda: lying)
+    with pytest.raises(SealiftError, match="does not get on"):
+        push(made.plan("~/store"))
+    assert not push.last.done
 
 
 def test_the_bootstrap_takes_no_byte_too_many():

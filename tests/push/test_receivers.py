@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import pytest
 
 from console.errors import Cancelled, SealiftError
 from console.jobs.job import NullContext
+from console.push import connection, control
+from console.push.connection import receiver_command, receiver_source
 from console.push.sender import Means, Outcome, send
+from console.push.sh_receiver import SCRIPT
 from tests.push.local import PYTHON, make, noise, until
 
 FILES = {"model/one.bin": noise(1, 1_000_000), "model/two.bin": noise(2, 300_000), "model/small.json": b"{}",
@@ -50,6 +54,17 @@ def test_a_release_arrives_whole(push, made, home):
     assert not parts(home)
 
 
+def test_it_says_what_it_is_doing(push, made):
+    class Listens(NullContext):
+        phases = []
+
+        def phase(self, name):
+            self.phases.append(name)
+
+    push(made.plan("~/store"), None, ctx := Listens())
+    assert ctx.phases == [control.LOOK, control.PUSH, control.FINISH]
+
+
 def test_the_second_push_sends_nothing(push, made, home):
     plan = made.plan("~/store")
     push(plan)
@@ -76,6 +91,46 @@ def test_components_that_come_later_join_the_release(push, made, home):
     assert released(home, plan) == {k: FILES[k] for k in ("model/one.bin", "bin/run.sh")}
     # Never taken away, not even for a moment: what serves from it keeps its folder.
     assert (home / "store/releases" / first.release_id).stat().st_ino == inode
+
+
+def test_what_is_there_already_gets_the_rights_that_the_release_needs(push, made, home):
+    plan = made.plan("~/store")
+    push(plan)
+    folder = home / "store/releases"
+    # The crash came between the bytes and the rights; and a file that is data in one release is a program in another.
+    (folder / plan.release_id / "model/two.bin").chmod(0o600)
+    other = make(made.folder, {"bin/small": FILES["model/small.json"], "model/one.bin": FILES["model/one.bin"]}, CHUNK, executable=("bin/small",))
+    newer = other.plan("~/store", name="b")
+    for one in (plan, newer):
+        assert push(one).bytes_sent == 0
+    modes = {name: stat.S_IMODE((folder / newer.release_id / name).stat().st_mode) for name in ("bin/small", "model/one.bin")}
+    assert modes == {"bin/small": 0o555, "model/one.bin": 0o444}
+    assert stat.S_IMODE((folder / plan.release_id / "model/two.bin").stat().st_mode) == 0o444
+
+
+@pytest.fixture
+def through_the_cache(kind, python, tmp_path_factory, monkeypatch):
+    """The environment of a server whose files can only be read through its cache, as of disks of memory on older systems."""
+    if kind == "busybox":
+        pytest.skip("its shell has a dd of its own")
+    if python:
+        told = connection.receiver_source().replace(b"os.readv(direct, [buffer])", b"os.read(-1, 1)").replace(b"_FADV_DONTNEED", b"_FADV_NORMAL")
+        monkeypatch.setattr(connection, "receiver_source", lambda: told)
+        return {}
+    tools = tmp_path_factory.mktemp("tools")
+    (tools / "dd").write_text(f"#!/bin/sh\ncase \"$*\" in *iflag=direct*|*nocache*) exit 1 ;; esac\nexec {shutil.which('dd')} \"$@\"\n")
+    (tools / "dd").chmod(0o755)
+    return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_what_cannot_be_read_from_the_medium_is_not_called_so(push, link, made, home, through_the_cache):
+    push(made.plan("~/store", degree="stored"), link(environment=through_the_cache))
+    for emptied in (False, True):
+        if emptied:
+            shutil.rmtree(home / "store")
+        with pytest.raises(SealiftError) as caught:
+            push(made.plan("~/store", degree="media"), link(environment=through_the_cache))
+        assert caught.value.code == "push.no-medium" and not push.last.done
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -239,21 +294,50 @@ def test_the_way_to_the_store_may_hold_links(push, made, home, tmp_path):
     assert (tmp_path / "bigdisk/store/releases" / plan.release_id / "model/two.bin").read_bytes() == FILES["model/two.bin"]
 
 
-def test_no_rights_are_named(push, link, made, home):
-    home.chmod(0o500)
+@pytest.fixture
+def plain(link, home, python):
+    """A transport to an account that has no more rights than others."""
     transport = link()
     if os.geteuid() == 0:
-        transport.prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        transport.prefix = (shutil.which("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
+        os.chown(home, 65534, 65534)
+        if python and subprocess.run((*transport.prefix, python, "-c", ""), capture_output=True).returncode:
+            pytest.skip("only root may start this interpreter")
+        for folder in list(home.parents)[:-2]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return transport
+
+
+def test_a_part_that_may_not_be_written_any_more_is_gone_on_with(push, plain, made, home):
+    """The crash came after the rights were taken away and before the file was moved to its place."""
+    plan = made.plan("~/store")
+    plain.cut_after = 700_000
+    with pytest.raises(SealiftError):
+        push(plan, plain)
+    parts = list((home / "store/staging").rglob("*.part"))
+    for part in parts:
+        part.chmod(0o444)
+    plain.cut_after = None
+    assert parts and push(plan, plain).bytes_resumed > 0
+    assert released(home, plan) == FILES
+
+
+def test_no_rights_are_named(push, plain, made, home):
+    home.chmod(0o500)
+    transport = plain
     with pytest.raises(SealiftError) as caught:
         push(made.plan("~/store"), transport)
     assert caught.value.code == "push.no-rights"
 
 
-def test_two_pushes_never_share_a_store(push, link, made, home, kind):
-    holder = link()
-    plan = made.plan("~/store", patience_s=1)
-    stream = holder.open(("sh", "-c", 'mkdir -p "$HOME/store" && exec 8>"$HOME/store/lock" && flock 8 && echo held && read -r x'))
-    assert stream.read(5) == b"held\n"
+def test_two_pushes_never_share_a_store(push, link, made, home, python):
+    holder, plan = link(), made.plan("~/store", patience_s=1)
+    if python:
+        stream, ready = holder.open(receiver_command(python)), b'{"have"'
+        stream.write(receiver_source() + plan.message("0" * 32, "lead"))
+    else:
+        stream, ready = holder.open(("sh", "-c", SCRIPT, "receiver", "~/store", "f" * 64, "stored", "0" * 32, "1")), b"ready\n"
+    assert stream.read(4096).startswith(ready)
     with pytest.raises(SealiftError) as caught:
         push(plan)
     assert caught.value.code == "push.store-busy" and caught.value.retryable
@@ -278,10 +362,10 @@ def test_a_cancel_leaves_what_was_verified(push, link, made, home):
     assert released(home, plan) == FILES and outcome.bytes_resumed + outcome.bytes_reused > 0
 
 
-def test_either_receiver_goes_on_where_the_other_ended(link, made, home, kind):
+def test_either_receiver_goes_on_where_the_other_ended(link, made, home, python):
     plan, transport = made.plan("~/store"), link()
     transport.cut_after = 800_000
-    one, other = (PYTHON, None) if kind == "python" else (None, PYTHON)
+    one, other = (python, None) if python else (None, PYTHON)
     with pytest.raises(SealiftError):
         send(NullContext(), transport, plan, Outcome(), Means(), one)
     transport.close()

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from console.errors import SealiftError
 from console.jobs.job import NullContext
 from console.push import connection, lanes, relay
 from console.push.lanes import Slots, Way
-from console.push.relay import Chain
+from console.push.relay import Chain, Hop, Member
 from console.push.sender import Means, Outcome, send
 from console.transport.ssh import Login, Target, connect
 from tests.push.local import PYTHON, make, noise, until
@@ -105,6 +106,36 @@ def test_three_in_a_chain(site):
     # A lane's chunks would not be passed on.
     assert {o.connections for o in outcomes.values()} == {1}
     site.check()
+
+
+def test_servers_trusted_through_an_authority(site):
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(site.folder / "ca")), check=True)
+    site.add("a", "b", authority=site.folder / "ca")
+    outcomes, problems = site.push()
+    assert not problems
+    assert sorted(o.via.split(":")[0] for o in outcomes.values()) == ["console", "relay"], [h.told() for h in site.chain.hops]
+    site.check()
+
+
+def test_what_a_server_says_of_whom_it_reaches_is_not_believed_blindly():
+    asked = ["b", "c", "d", "e", "f", "g"]
+    ways = [[1.5, "10.0.0.1"], [float("nan"), "10.0.0.1"], [10**400, "10.0.0.1"], [-1, "10.0.0.1"], [1, '10.0.0.1",command="x'], [True, "::1"]]
+    assert relay._reached({"ssh": True, "reach": ways}, asked) == {"b": (1.5, "10.0.0.1")}
+    assert relay._reached({"ssh": True, "reach": ways[1:]}, asked) == relay._reached({"reach": ways}, asked) == {}
+
+
+@pytest.mark.parametrize("reaches, reason", [({}, "none-reaches"), ({"b": (1.0, "10.0.0.1")}, "none-free")])
+def test_why_a_server_is_fed_by_the_console_is_said_as_it_is(reaches, reason):
+    chain, warned = Chain(["a", "b"]), []
+    work = SimpleNamespace(done=False, left=1 << 30, reclaim=lambda: None)
+    ctx = SimpleNamespace(warn=warned.append)
+    busy, late = (Member(ctx, SimpleNamespace(name=name, host_keys=("x",)), None, work) for name in "ab")
+    busy.reaches, busy.state, busy.after = reaches, "console", Hop(busy, busy)
+    chain._members = {"a": busy, "b": late}
+    busy.after.second = SimpleNamespace(name="c", after=None)
+    chain._place(late, "none-reaches")
+    assert chain.why == {"b": reason} and warned == [relay.REASONS[reason]] and late.state == "console"
+    busy.end(), late.end()
 
 
 def test_a_server_that_has_it_feeds_the_others(site):

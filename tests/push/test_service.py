@@ -227,7 +227,9 @@ def test_at_rest_damage_is_found_and_repaired(facility, bare):
         server.fault("no-python3")
     facility.push("one")
     verify = facility.engine.push.verify
-    assert verify(NullContext(), facility.release, ["one"])["servers"][0]["verdict"] == "verified"
+    (whole,) = verify(NullContext(), facility.release, ["one"])["servers"]
+    assert whole["verdict"] == "verified" and whole["degree"] == "media"
+    assert facility.records("push.verify")[-1]["detail"]["servers"] == {"one": {"verdict": "verified", "degree": "media", "findings": 0}}
     place = server.home / "store/releases" / facility.release.release_id / "model/big.bin"
     stat = place.stat()
     place.chmod(0o600)

@@ -2,14 +2,18 @@
 
     tests/site/push_faults.py [--faults 200] [--seed 1] [--servers 3]
 
-Needs root. Each server is an OpenSSH server in a network namespace with a link and a small disk of its own; the console is
-a process of its own behind a link of 100 Mbit/s, so that there is a middle to break things in. In each round one push is
-hit by one or two faults; then everything is mended and pushed again. It must hold:
+Needs root. Each server is an OpenSSH server in a network namespace with a link and a small ext4 disk of its own, whose power
+can be cut so that what was not flushed is gone; the console is a process of its own behind a link of 100 Mbit/s, so that there
+is a middle to break things in. In each round one push is hit by one or two faults; then everything is mended and pushed again,
+from the same console or from another one. It must hold:
 
 - every push ends in time, each server verified or with an error that has a code;
+- a server that is not hit itself is verified, whatever happens to the others;
 - nothing that lies in a release's folder is ever wrong;
 - what a server had verified before the fault is found again, but for two chunks, and what was damaged on its disk;
-- the push after it is verified everywhere, and then no key and no line in ``authorized_keys`` is left.
+- where the push itself came to an end no key and no line in ``authorized_keys`` is left, and after a crash none outlives the
+  next push;
+- the next push is verified everywhere, and leaves nothing half done.
 
 Prints a line for each round and ends with ``N rounds, N wrong``.
 """
@@ -41,11 +45,11 @@ from console.engine import Engine  # noqa: E402
 from console.errors import Cancelled, declared  # noqa: E402
 from console.events import Progress  # noqa: E402
 from console.jobs.job import Context  # noqa: E402
-from console.push import connection, relay  # noqa: E402
+from console.push import connection, relay, sender  # noqa: E402
 from tests.push.local import make, noise  # noqa: E402
 from tests.push.sshd import family, keys_left  # noqa: E402
 
-CHUNK, DISK = 1 << 20, "300m"
+CHUNK, DISK_MIB = 1 << 20, 300
 FILES = {"model/a": noise(1, 28 << 20), "model/b": noise(2, 17_000_001), "model/c": b"{}", "runtime/d": noise(4, 300_000)}
 END_S = 240.0
 
@@ -55,9 +59,12 @@ END_S = 240.0
 
 def console(order: dict[str, Any]) -> int:
     """One push, as the service does it; notes each server's verified bytes as they come, prints the result."""
+    # All in the proportions of a push of many gigabytes.
     relay.WORTH_BYTES = 8 << 20
+    connection.STUCK_S = sender.STUCK_S = 8.0
+    _change("SYNC_BYTES = 32 << 20", f"SYNC_BYTES = {2 * CHUNK}")
     if order["lie"]:
-        _lie(order["lie"])
+        _lie(order["lie"], order["liar"])
     if order["flip_after"] is not None:
         _flip(order["flip_after"])
     engine = Engine.open(Path(order["workspace"]))
@@ -81,16 +88,41 @@ def console(order: dict[str, Any]) -> int:
     return 0
 
 
-def _lie(kind: str) -> None:
-    """Receivers that pass on other bytes, or say of the first chunks that they are right before they are written."""
-    lies = {
-        "passes-on": (b"after.at += len(block)", b"block = (bytes(1) if number % 2 == 0 else block[:1]) + block[1:]; after.at += len(block)"),
-        "acknowledges": (b"if real != digest:", b"if every < 2: self.wire.say(ok=[number, index]); return\\n        if real != digest:"),
-    }  # fmt: skip
-    honest = connection.receiver_source()
-    lying = honest.replace(*lies[kind])
-    assert lying != honest
-    connection.receiver_source = lambda: lying
+OK, WRONG = "self.wire.say(ok=[number, index])\n\n", "if flight.digest() != digest:"
+LIES = {
+    # Passes on other bytes than it got.
+    "passes-on": ("after.at += len(block)", "block = (bytes(1) if number % 2 == 0 else block[:1]) + block[1:] if LIAR else block\n        after.at += len(block)"),
+    # Says of the first chunks that they are right before they are written.
+    "acknowledges": (WRONG, "if every < 2 and LIAR:\n            self.wire.say(ok=[number, index])\n            return\n        " + WRONG),
+    # Says each thing a thousand times.
+    "floods": (OK, "for _ in range(1000 if LIAR else 1):\n            " + OK),
+    # Noise without an end.
+    "garbles": (OK, OK.rstrip() + "\n        for _ in range(100 if LIAR else 0):\n            os.write(1, os.urandom(4096))\n\n"),
+    # Gives signs of life and no answer.
+    "keeps silent": (WRONG, "if every > 2 and LIAR:\n            return\n        " + WRONG),
+    # Never comes to an end.
+    "never ends": ("self.sync_changed()\n        if self.replaced", "while LIAR:\n            self.wire.said_at = 0\n            self.wire.live()\n            self.wire.take(1)\n        if self.replaced"),
+    # Finds everything wrong.
+    "refuses": (WRONG, WRONG[:-1] + " or LIAR:"),
+}  # fmt: skip
+
+
+def _lie(kind: str, liar: str) -> None:
+    """One server's receiver does not do what it says."""
+    whose = "self.receiver.store" if kind == "passes-on" else "self.store"
+    old, new = LIES[kind]
+    _change(old, new.replace("LIAR", f"('/{liar}/' in {whose})"))
+
+
+def _change(old: str, new: str) -> None:
+    """Other text in the receiver that is sent."""
+    modules, _, loader = connection.receiver_source().partition(b"\n")
+    told: dict[str, Any] = {}
+    exec(modules, told)  # noqa: S102 - our own text
+    changed = {name: text.replace(old, new) for name, text in told["SOURCES"].items()}
+    assert changed != told["SOURCES"], old
+    source = f"SOURCES = {changed!r}\n".encode() + loader
+    connection.receiver_source = lambda: source
 
 
 def _flip(after: int) -> None:
@@ -134,8 +166,8 @@ class Site:
         from tests.push.network import Network
 
         self.folder = folder
-        self.network = Network(folder, 0)
-        self.network.mount_size = DISK
+        self.network = Network(folder, 0, "sf", "10.214.8")
+        self.network.disk_mib = DISK_MIB
         self.network.add(servers)
         self.servers = self.network.servers
         self.network.shape("console", 100)
@@ -155,14 +187,16 @@ class Site:
         self.entries = [(e.path, e.size, e.sha256, e.path.split("/")[0], e.exec, e.chunks) for e in made.entries]
         self.release_id = "ab" * 32
         engine.close()
+        shutil.copytree(folder / "workspace", folder / "other")
+        os.sync()
 
-    def push(self, degree: str, lie: str = "", flip_after: int | None = None) -> subprocess.Popen:
+    def push(self, degree: str, lie: str = "", liar: str = "", flip_after: int | None = None, console: str = "workspace") -> subprocess.Popen:
         """Start a push to all servers."""
         for server in self.servers:
             (self.progress / server).write_text("0")
         order = {
-            "workspace": str(self.folder / "workspace"), "entries": self.entries, "progress": str(self.progress), "degree": degree,
-            "names": list(self.servers), "lie": lie, "flip_after": flip_after,
+            "workspace": str(self.folder / console), "entries": self.entries, "progress": str(self.progress), "degree": degree,
+            "names": list(self.servers), "lie": lie, "liar": liar, "flip_after": flip_after,
         }  # fmt: skip
         with open(self.folder / "console.log", "ab") as log:
             process = subprocess.Popen([sys.executable, __file__, "--console"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
@@ -180,6 +214,18 @@ class Site:
         """Files in a release's folder that are not what was signed."""
         found = self.servers[name].released(self.release_id)
         return [path for path, data in found.items() if FILES.get(path) != data]
+
+    def half_done(self, name: str) -> list[str]:
+        """What a push that is over has no use for any more."""
+        store = self.servers[name].home / "store"
+        return [str(p.relative_to(store)) for p in (*store.glob("staging/*"), *store.glob("releases/*.new"), *store.glob("objects/*/*.part"))]
+
+    def untidy(self, wait_s: float) -> list[str]:
+        """Keys and lines that let keys in, after so long."""
+        end = time.monotonic() + wait_s
+        while (keys_left() or not all(s.untouched for s in self.servers.values())) and time.monotonic() < end:
+            time.sleep(0.1)
+        return [f"left: {p}" for p in keys_left()] + [f"authorized_keys of {n}" for n, s in self.servers.items() if not s.untouched]
 
     def processes(self, name: str, word: str) -> list[int]:
         """Processes on a server whose command line holds a word."""
@@ -201,13 +247,13 @@ class Site:
 
 
 class Faults:
-    """One round's faults. ``excused`` are bytes of each server that may have to go again."""
+    """One round's faults. ``excused`` are bytes of each server that may have to go again; ``hit`` the servers that may fail."""
 
     def __init__(self, site: Site, dice: random.Random):
         self.site, self.dice = site, dice
         self.excused: collections.Counter = collections.Counter()
         self.timers: list[threading.Timer] = []
-        self.killed = False
+        self.killed, self.crashed, self.hit = False, False, set()
 
     def kill_console(self, name: str, process: subprocess.Popen) -> None:
         with suppress(ProcessLookupError):
@@ -215,23 +261,30 @@ class Faults:
             self.killed = True
 
     def kill_receiver(self, name: str, process: subprocess.Popen) -> None:
+        self.crashed = True
         for pid in self.site.processes(name, "exec(compile(d"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def kill_hop(self, name: str, process: subprocess.Popen) -> None:
-        for pid in self.site.processes(name, "HostKeyAlias"):
+        for pid in self.site.processes(name, "-out/known_hosts"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def cut(self, name: str, process: subprocess.Popen) -> None:
+        self.crashed = True  # what is out of reach cannot be tidied up
         self.site.network.plug(name, False)
         self._later(self.dice.choice([0.5, 2.0, 2.0, 45.0]), lambda: self.site.network.plug(name, True))
 
     def crash(self, name: str, process: subprocess.Popen) -> None:
-        server = self.site.servers[name]
+        server, self.crashed = self.site.servers[name], True
         server.crash()
         self._later(self.dice.choice([1.0, 5.0]), server.start)
+
+    def power(self, name: str, process: subprocess.Popen) -> None:
+        self.crashed = True
+        self.site.network.power_cut(name)
+        self._later(self.dice.choice([1.0, 5.0]), self.site.servers[name].start)
 
     def full(self, name: str, process: subprocess.Popen) -> None:
         home = self.site.servers[name].home
@@ -263,7 +316,7 @@ class Faults:
             timer.join()
 
 
-KINDS = ("kill_console", "kill_receiver", "kill_hop", "cut", "crash", "full", "rot", "flip", "lie")
+KINDS = ("kill_console", "kill_receiver", "kill_hop", "cut", "crash", "power", "full", "rot", "flip", "lie")
 
 
 def ended(process: subprocess.Popen) -> dict[str, Any] | None:
@@ -280,9 +333,9 @@ def ended(process: subprocess.Popen) -> dict[str, Any] | None:
         return None
 
 
-def judge(site: Site, told: dict[str, Any] | None, killed: bool, rotten: tuple[str, ...] = ()) -> list[str]:
-    """What is wrong with how a push ended. On ``rotten`` servers a file may have been damaged after it was verified."""
-    wrong = []
+def judge(site: Site, told: dict[str, Any] | None, faults: Faults | None = None) -> list[str]:
+    """What is wrong with how a push ended."""
+    wrong, killed, rotten = [], faults is not None and faults.killed, faults.excused if faults else ()
     if told is None:
         log = (site.folder / "console.log").read_text(errors="replace").strip().splitlines()
         return [] if killed else ["the console ended without a result: " + " | ".join(log[-3:])]
@@ -291,10 +344,15 @@ def judge(site: Site, told: dict[str, Any] | None, killed: bool, rotten: tuple[s
     for server in told["servers"]:
         code = (server["error"] or {}).get("code")
         if server["outcome"] == "verified":
+            # A file may have been damaged after it was verified.
             if server["name"] not in rotten and site.servers[server["name"]].released(site.release_id) != FILES:
                 wrong.append(f"{server['name']} was called verified and is not")
         elif code not in declared() or code == "internal.bug":
             wrong.append(f"{server['name']} {server['outcome']} with {code}")
+        elif faults is None or server["name"] not in faults.hit:
+            wrong.append(f"{server['name']} was not hit and is {server['outcome']}: {server['error']['message']}")
+        elif code == "push.disk-full" and not (server["error"]["details"]["need_bytes"] or 0) > 0:
+            wrong.append(f"{server['name']} does not say what it needs: {server['error']['details']}")
     return wrong
 
 
@@ -304,39 +362,38 @@ def one_round(site: Site, dice: random.Random, kinds: tuple[str, ...]) -> tuple[
         if dice.random() < 0.7:
             shutil.rmtree(site.servers[name].home / "store", ignore_errors=True)
     degree, faults = dice.choice(["received", "stored", "media"]), Faults(site, dice)
-    lie = dice.choice(["passes-on", "acknowledges"]) if "lie" in kinds else ""
-    process = site.push(degree, lie, dice.randrange(100_000, 60_000_000) if "flip" in kinds else None)
+    lie, liar = (dice.choice(list(LIES)), dice.choice(list(site.servers))) if "lie" in kinds else ("", "")
+    faults.hit = {liar} - {""} | (set(site.servers) if "flip" in kinds else set())
+    process = site.push(degree, lie, liar, dice.randrange(100_000, 60_000_000) if "flip" in kinds else None)
     shown = []
     for kind in kinds:
-        name = dice.choice(list(site.servers))
+        name = liar if kind == "lie" else dice.choice(list(site.servers))
         wait = dice.uniform(0.3, 4.0)
         with suppress(subprocess.TimeoutExpired):
             process.wait(wait)
-        shown.append(f"{kind} {name} after {wait:.1f} s")
+        shown.append(f"{kind} {lie if kind == 'lie' else ''} {name} after {wait:.1f} s".replace("  ", " "))
+        faults.hit.add(name)
         if kind not in ("flip", "lie"):
             getattr(faults, kind)(name, process)
     told = ended(process)
     faults.finish()
-    wrong = judge(site, told, faults.killed, tuple(faults.excused))
+    wrong = judge(site, told, faults)
+    if not faults.killed and not faults.crashed:
+        wrong += site.untidy(1)
     had = {name: site.done(name) for name in site.servers}
     # A byte that was flipped on a disk is wrong until the next push looks; everything else must be right at once.
     wrong += [f"{n} has wrong bytes live: {w}" for n in site.servers if not faults.excused[n] and (w := site.wrong_bytes(n))]
     site.mend()
     # A byte that was flipped between its verification and the note of it is found only by reading the medium again.
-    after = ended(site.push("media" if "rot" in kinds else degree))
-    wrong += judge(site, after, False)
-    for server in after["servers"] if after else []:
-        if server["outcome"] != "verified":
-            wrong.append(f"{server['name']} is {server['outcome']} when nothing is broken: {server['error']}")
-        lost = had[server["name"]] - server["bytes_reused"] - server["bytes_resumed"] - faults.excused[server["name"]]
-        if lost > 2 * CHUNK and lie != "acknowledges":
-            wrong.append(f"{server['name']} had verified {had[server['name']]} bytes and {lost} of them went again")
-    end = time.monotonic() + 5
-    while (keys_left() or not all(s.untouched for s in site.servers.values())) and time.monotonic() < end:
-        time.sleep(0.1)
-    wrong += [f"left: {p}" for p in keys_left()] + [f"authorized_keys of {n}" for n, s in site.servers.items() if not s.untouched]
+    after = ended(site.push("media" if "rot" in kinds else degree, console=dice.choice(["workspace", "other"])))
+    wrong += judge(site, after)
+    again = {s["name"]: max(0, had[s["name"]] - s["bytes_reused"] - s["bytes_resumed"]) for s in (after or {"servers": []})["servers"]}
+    for name, lost in again.items():
+        if lost - faults.excused[name] > 2 * CHUNK and lie != "acknowledges":
+            wrong.append(f"{name} had verified {had[name]} bytes and {lost} of them went again")
+    wrong += site.untidy(5) + [f"{n} keeps {p}" for n in site.servers for p in site.half_done(n)]
     outcomes = [f"{s['name']} {(s['error'] or {}).get('code') or s['outcome']} {s['via']}" for s in (told or {"servers": []})["servers"]]
-    return wrong, f"{', '.join(shown)}: {'; '.join(outcomes) or 'console gone'}"
+    return wrong, f"{', '.join(shown)}: {'; '.join(outcomes) or 'console gone'}; went again {sum(again.values())}"
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from console.errors import SealiftError
 from console.practice.server import make_key
 from console.secrets import Secret
 from console.transport import ssh
-from console.transport.ssh import Login, Target, connect, fingerprint, key_blob, offered_key
+from console.transport.publickey import fingerprint, key_blob
+from console.transport.ssh import Login, Target, connect, offered_key
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +261,7 @@ def _speaks(*said: bytes, then: str = "close"):
                 for part in said:
                     peer.sendall(part)
                 if then == "hold":
-                    peer.settimeout(10)
+                    peer.settimeout(60)
                     try:
                         while peer.recv(4096):
                             pass

@@ -181,7 +181,7 @@ def deploy(operator: Operator, engine: Engine) -> None:
     operator.until(lambda: screen._plan is not None and not screen.busy())
     assert [part.name for part in screen._plan.servers] == [SERVER]
     operator.click("apply")
-    operator.until(lambda: screen._job is None and engine.deployments.list() and not screen.busy())
+    operator.until(lambda: screen._run is None and engine.deployments.list() and not screen.busy())
     operator.click("Show the deployment")
     operator.rest()
     shown = screen._deployments.current()

@@ -25,6 +25,7 @@ class Gauge:
     total: int | None = None
     unit: str = ""
     rate_per_s: float | None = None
+    told_left_s: float | None = None
     _at: float | None = None
 
     def move(self, event: Progress, now: float) -> None:
@@ -36,6 +37,7 @@ class Gauge:
         elif event.unit != self.unit or event.done < self.done:
             self.rate_per_s = None
         self.done, self.total, self.unit, self._at = event.done, event.total, event.unit, now
+        self.told_left_s = event.left_s
 
     @property
     def part(self) -> float | None:
@@ -44,7 +46,9 @@ class Gauge:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at the present rate; None when that cannot be said."""
+        """Seconds left: as the engine measured it, else at the present rate; None when that cannot be said."""
+        if self.told_left_s is not None:
+            return self.told_left_s
         if not self.total or not self.rate_per_s or self.done >= self.total:
             return None
         return (self.total - self.done) / self.rate_per_s
@@ -84,8 +88,10 @@ class JobView:
         if self.gauge.total or not parts:
             return self.gauge
         rates = [gauge.rate_per_s for gauge in parts if gauge.rate_per_s]
+        # The last server's end is the job's, as far as the engine could tell it of each that has not ended.
+        left = [part.gauge.told_left_s for part in self.servers.values() if part.outcome is None and part.gauge in parts]
         return Gauge(sum(g.done for g in parts), sum(g.total or 0 for g in parts), "bytes",
-                     sum(rates) if rates else None)
+                     sum(rates) if rates else None, max(left) if left and None not in left else None)
 
 
 class JobBoard:

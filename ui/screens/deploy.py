@@ -19,12 +19,13 @@ from ui import theme
 from ui.screens import tasks, wording
 from ui.screens.base import Screen
 from ui.screens.deployplan import NEXT, answer_of, plan_body, question_input
+from ui.screens.deploypush import PushTab
 from ui.screens.deploystanding import StandingTab, server_errors
+from ui.screens.jobrun import JobRun
 from ui.widgets.basic import (
     Badge,
     Banner,
     Card,
-    ElidedLabel,
     EmptyState,
     Page,
     button,
@@ -37,8 +38,8 @@ from ui.widgets.basic import (
     row,
 )
 from ui.widgets.picker import Picker
-from ui.widgets.serverruns import ServerRuns
 
+RUNNING = "running"
 RUNNABLE = ("free", "approved", "interrupted")
 """States of a plan in which it may be applied."""
 
@@ -49,12 +50,12 @@ class DeployScreen(Screen):
     id, icon = "deploy", "deploy"
     title = N_("Deploy")
     lead = N_("A plan says what will change on which server. Nothing changes before it is approved and applied.")
-    kinds = frozenset({"library", "servers", "deployments", "accounts"})
+    kinds = frozenset({"library", "servers", "deployments", "accounts", "site", "settings"})
 
     def build(self) -> None:
         t = self.t
         self._plan: Any = None
-        self._job: str | None = None
+        self._run: JobRun | None = None
         self._answers: dict[str, QWidget] = {}
         self._apply: Any = None
         self._state = ""
@@ -66,11 +67,14 @@ class DeployScreen(Screen):
         self._standing = StandingTab(self)
         self._deployments = self._standing.table
         self._tabs.addTab(self._standing, t("Deployments"))
+        self.pushing = PushTab(self)
+        self._tabs.addTab(self.pushing, t("Push only"))
         self._tabs.setCurrentIndex(self.memory.get("tab", 0))
         self._tabs.currentChanged.connect(lambda place: self.memory.__setitem__("tab", place))
         self.put(holder(column(self._tabs, margins=(theme.XL, 0, theme.XL, 0))))
-        self.desk.bridge.jobs_changed.connect(self._job_moved)
-        self._take_up()
+        under_way = JobRun.take_up(self, RUNNING)
+        if under_way is not None:
+            self._runs_for(under_way)
 
     # -- a new deployment -----------------------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ class DeployScreen(Screen):
         """Offer only the playbooks that can serve what the release carries."""
         lang, release = self.desk.lang, self._release.currentData()
         fitting = [book for book in self._books if release in book["serves"]]
-        self._fill(self._playbook, [(book["title"].get(lang, book["title"]["en"]), book) for book in fitting])
+        self.fill(self._playbook, [(book["title"].get(lang, book["title"]["en"]), book) for book in fitting])
         if not fitting:
             self._playbook_chosen()
 
@@ -151,9 +155,9 @@ class DeployScreen(Screen):
 
     def _choice_changed(self) -> None:
         self._make.setEnabled(bool(self._servers.names()) and self._release.currentData() is not None
-                              and self._playbook.currentData() is not None and self._job is None)
+                              and self._playbook.currentData() is not None and self._run is None)
         if self._apply is not None and isValid(self._apply):
-            self._apply.setEnabled(self._state in RUNNABLE and self._job is None)
+            self._apply.setEnabled(self._state in RUNNABLE and self._run is None)
 
     def make_plan(self) -> None:
         """Have the engine look at the servers and say what would change."""
@@ -197,7 +201,7 @@ class DeployScreen(Screen):
         card.add(plan_body(t, self.desk.lang, document["servers"]))
         card.add(self._plan_actions(state))
         self._plan_box.addWidget(card)
-        if self._job is None and not self._run_box.count():
+        if self._run is None and not self._run_box.count():
             self._bring(card)
 
     def _bring(self, widget: QWidget) -> None:
@@ -241,70 +245,31 @@ class DeployScreen(Screen):
         """Make a job description off the GUI thread, submit it, and show its progress."""
         def made(spec: Any) -> None:
             spec = tasks.changing(spec, "deployments")
-            self._runs_for(spec.title, names)
-            self.desk.run(self, spec, self._started, lambda result: (self._over(), ended(result)), self._failed)
+            run = JobRun(self, RUNNING, spec.title, names)
+            self._runs_for(run)
+            self.desk.run(self, spec, run.follow, lambda result: (self._over(), ended(result)), self._failed)
 
         self.act(make_spec, made)
 
-    def _runs_for(self, title: str, names: tuple[str, ...]) -> None:
+    def _runs_for(self, run: JobRun) -> None:
         self._tabs.setCurrentIndex(0)
         self._new_pages.setCurrentIndex(1)
         clear(self._run_box)
-        self._names = names
-        self._runs = ServerRuns(self.t, wording.outcome)
-        self._runs.expect(names)
-        self._stop = button(self.t("&Cancel"), self._cancel, icon="close",
-                            hint=self.t("Stops at the next safe point; what was begun is taken back or can go "
-                                        "on later."))
-        self._phase = ElidedLabel("", "muted")
-        card = Card("", row(label(wording.job_title(title, self.t), "heading"), self._phase, self._stop), self._runs)
-        self._run_box.addWidget(card)
-        self._bring(card)
-        self._job = ""
+        self._run = run
+        run.stopped.connect(self._stopped)
+        run.watched.connect(lambda: (self._over(), self.refresh()))
+        self._run_box.addWidget(run)
+        self._bring(run)
         self._choice_changed()
 
-    def _take_up(self) -> None:
-        """Show a job again that was started before the screen was built anew in another language or theme."""
-        running = self.memory.get("running")
-        view = self.desk.bridge.board.jobs.get(running["job"]) if running else None
-        self._taken_up = view is not None and not view.over
-        if self._taken_up:
-            self._runs_for(view.title, running["names"])
-            self._job = view.id
-            self._runs.show_job(view)
-
-    def _started(self, job_id: str) -> None:
-        self._job = job_id
-        self.memory["running"] = {"job": job_id, "names": self._names}
-        self._job_moved(frozenset({job_id}))
-
-    def _cancel(self) -> None:
-        job_id = self._job
-        if job_id:
-            self.act(lambda: self.engine.jobs.cancel(job_id))
-
-    def _job_moved(self, ids: frozenset[str]) -> None:
-        view = self.desk.bridge.board.jobs.get(self._job or "")
-        if view is None or view.id not in ids:
-            return
-        self._runs.show_job(view)
-        self._phase.setText("" if view.over else self.t(view.phase))
-        if view.state == "cancelling":
-            self._stop.setEnabled(False)
-            self._stop.setText(self.t("Stopping…"))
-        if view.over and self._taken_up:
-            self._over()
-            self.refresh()
-        elif view.state == "cancelled":
-            self._over()
-            self._run_box.addWidget(Banner("info", self.t("Stopped."),
-                                           self.t("See below what each server is left with.")))
-            self.refresh()
+    def _stopped(self) -> None:
+        self._over()
+        self._run_box.addWidget(Banner("info", self.t("Stopped."), self.t("See below what each server is left with.")))
+        self.refresh()
 
     def _over(self) -> None:
-        self._job, self._taken_up = None, False
-        self.memory.pop("running", None)
-        self._stop.hide()
+        self._run.over()
+        self._run = None
         self._choice_changed()
 
     def _failed(self, problem: Any) -> None:
@@ -347,15 +312,18 @@ class DeployScreen(Screen):
         plan = self._plan_with_state(engine.deployments.get_plan(plan_id)) if plan_id else None
         releases = engine.library.list()
         return {"releases": releases, "playbooks": tasks.playbooks(engine, releases), "servers": engine.servers.list(),
-                "deployments": engine.deployments.list(), "plan": plan, "judged": tasks.worst_verdicts(engine)}
+                "deployments": engine.deployments.list(), "plan": plan, "judged": tasks.worst_verdicts(engine), "push": tasks.push_defaults(engine)}
 
     def show_data(self, data: dict[str, Any]) -> None:
         self._show_missing(data)
         self._books = data["playbooks"]
-        self._fill(self._release, [(r.title, r.release_id) for r in data["releases"]], self.memory.pop("release", None))
+        self.fill(self._release, [(r.title, r.release_id) for r in data["releases"]], self.memory.pop("release", None))
         self._offer_servers([r for r in data["servers"] if r.host_keys], data["judged"])
         self._standing.show_deployments(data["deployments"], data["playbooks"])
-        if data["plan"] and self._job is None:
+        self.pushing.show_data(data["releases"], data["servers"], data["push"])
+        if (part := self.memory.pop("part", None)) is not None:
+            self._tabs.setCurrentIndex(2 if part == "push" else 0)
+        if data["plan"] and self._run is None:
             self.show_plan(*data["plan"])
         self._choice_changed()
 
@@ -370,7 +338,8 @@ class DeployScreen(Screen):
         self._servers.show_names(entries, wanted)
 
     @staticmethod
-    def _fill(box: QComboBox, entries: list[tuple[str, Any]], wanted: Any = None) -> None:
+    def fill(box: QComboBox, entries: list[tuple[str, Any]], wanted: Any = None) -> None:
+        """Offer ``entries`` (text, value); ``wanted`` is chosen, else what was."""
         before = wanted if wanted is not None else box.currentData()
         box.blockSignals(True)
         box.clear()

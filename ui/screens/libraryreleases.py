@@ -68,7 +68,9 @@ class ReleasesTab(QStackedWidget):
             self._tell("")
         top = row(gap=theme.S)
         top.addWidget(ElidedLabel(release.title, "heading"), 1)
-        top.addWidget(button(t("&Deploy it…"), self._deploy, role="primary", icon="deploy"))
+        top.addWidget(button(t("Pu&sh it…"), lambda: self._take_to("push"), icon="servers",
+                             hint=t("Onto servers, verified there, without starting anything.")))
+        top.addWidget(button(t("&Deploy it…"), lambda: self._take_to("new"), role="primary", icon="deploy"))
         self._card.add(top)
         self._card.add(facts([
             (t("Release"), wording.short_id(release.release_id)), (t("Bundle"), release.bundle_id),
@@ -90,11 +92,13 @@ class ReleasesTab(QStackedWidget):
             self._news.addWidget(widget)
         self._news_box.setVisible(bool(told))
 
-    def _deploy(self) -> None:
-        release = self.table.current()
+    def _take_to(self, part: str) -> None:
+        """To a part of the deploy screen, with the chosen release."""
+        release, desk = self.table.current(), self._screen.desk
         if release is not None:
-            self._screen.desk.remember("deploy")["release"] = release.release_id
-            self._screen.desk.go.emit("deploy")
+            desk.remember("deploy" if part == "new" else part)["release"] = release.release_id
+            desk.remember("deploy")["part"] = part
+            desk.go.emit("deploy")
 
     def recheck(self) -> None:
         """Hash the chosen release's files again; what was found is said above it."""

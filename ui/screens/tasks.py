@@ -83,6 +83,40 @@ def plan_state(engine: Any, plan: Any) -> str:
     return "planned" if engine.approvals.required() else "free"
 
 
+def push(engine: Any, say: Say, release: Any, names: tuple[str, ...], options: dict[str, Any]) -> JobSpec:
+    """Bring a release onto servers, verified there."""
+    return engine.push.job(release, names, say("Push {title}", title=release.title), **options)
+
+
+def verify_on_servers(engine: Any, say: Say, release: Any, names: tuple[str, ...]) -> JobSpec:
+    """Hash a release's files again where they lie on the servers."""
+    return JobSpec("push.verify", say("Verify {title} on the servers", title=release.title),
+                   lambda ctx: engine.push.verify(ctx, release, names), names, changed=frozenset({"audit", "jobs"}))
+
+
+def push_defaults(engine: Any) -> dict[str, Any]:
+    """What a push does when it is not told otherwise: the least degree that the site allows, the usual one, the limit in bytes a
+    second, and whether servers may hand files on to each other."""
+    site = engine.site.get()
+    return {"least": site.policy.push_degree if site else "received", "usual": engine.settings.get("push.degree"),
+            "limit": engine.settings.get("push.limit-bytes-per-s"),
+            "relay": engine.settings.get("push.relay") == "auto" and (site is None or site.policy.relay)}
+
+
+def hold_push(engine: Any, job: str, hold: bool) -> None:
+    """Have the push that a job is doing send nothing, or go on."""
+    control = engine.push.traffic.of(job)
+    if hold:
+        control.pause()
+    else:
+        control.resume()
+
+
+def limit_push(engine: Any, job: str, bytes_per_s: int) -> None:
+    """Limit the push that a job is doing; 0 for no limit."""
+    engine.push.traffic.of(job).limit.bytes_per_s = bytes_per_s
+
+
 def deployment_status(engine: Any, say: Say, deployment: str) -> JobSpec:
     """Ask each server of a deployment whether it serves now."""
     return JobSpec("deploy.status", say("Check the health of {deployment}", deployment=deployment),

@@ -12,21 +12,42 @@ from console.push.remote.wire import BLOCK, Failed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 THREADS_BYTES = 64 << 20
+WINDOW = 256 << 20
+FEW = 4
+"""So many flushes cost less one by one than flushing all that is unwritten on the disk, which others may have filled."""
+
 DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def make_folders(base, path):
-    """Make the folders of ``path`` below ``base``; no link is followed."""
-    at = base
+    """Make the folders of ``path`` below ``base``; no link is followed. Gives those in which one was made, to be flushed."""
+    at, changed = base, []
     for name in [p for p in path.split("/") if p]:
-        at = os.path.join(at, name)
+        inside, at = at, os.path.join(at, name)
         try:
             os.mkdir(at, 0o755)
+            changed.append(inside)
         except OSError as problem:
             if problem.errno != errno.EEXIST:
                 raise
             if os.path.islink(at) or not os.path.isdir(at):
                 raise Failed("unsafe-store", path=at) from None
+    return changed
+
+
+def open_part(path):
+    """A file that is being written, made where there is none. The last push may have ended after it took the right to write away."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
+    except OSError as problem:
+        if problem.errno != errno.EACCES:
+            raise
+    handle = os.open(path, os.O_RDONLY | NOFOLLOW)
+    try:
+        os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+    return os.open(path, os.O_RDWR | NOFOLLOW)
 
 
 def sync_folder(path):
@@ -39,27 +60,52 @@ def sync_folder(path):
         os.close(handle)
 
 
+def sync_folders(paths, handle):
+    """Flush many folders; ``handle`` is any file of theirs."""
+    if len(paths) <= FEW or not sync_file_system(handle):
+        for path in paths:
+            sync_folder(path)
+
+
 def sync_file_system(handle):
-    """Start and await everything that is unwritten, at once; flushing many files one by one is then quick."""
+    """Start and await everything that is unwritten, at once; flushing many files one by one is then quick. Whether it was done."""
     try:
         import ctypes
 
-        ctypes.CDLL(None).syncfs(handle)
+        return ctypes.CDLL(None).syncfs(handle) == 0
     except (ImportError, OSError, AttributeError):
-        pass  # only the quick way is missing; each file is flushed by itself afterwards
+        return False  # only the quick way is missing; each is flushed by itself afterwards
+
+
+def written_out(handle):
+    """Whether all of a file was written without fault; asked after its file system was flushed. A flush of its own would say it
+    too, but empties the disk's write cache once more for each file."""
+    try:
+        import ctypes
+
+        whole = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER; no length means to the end
+        zero = ctypes.c_int64(0)
+        return ctypes.sizeof(ctypes.c_void_p) == 8 and ctypes.CDLL(None).sync_file_range(handle, zero, zero, whole) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
 
 
 def read_digest(handle, offset, length, buffer):
     """SHA-256 of a range as it reads back from the file; empty when the file ends before it does."""
     digest = hashlib.sha256()
+    return digest.digest() if hash_range(digest, handle, offset, length, buffer) else b""
+
+
+def hash_range(digest, handle, offset, length, buffer):
+    """Go on hashing with a range as it reads back from the file; False when the file ends before it does."""
     os.lseek(handle, offset, os.SEEK_SET)
     while length:
         count = os.readv(handle, [buffer[: min(length, BLOCK)]])
         if not count:
-            return b""
+            return False
         digest.update(buffer[:count])
         length -= count
-    return digest.digest()
+    return True
 
 
 def in_threads(act, items, size):
@@ -108,6 +154,28 @@ def range_digest(path, offset, length, buffer):
         os.close(handle)
 
 
+def cached(handle):
+    """Whether any of a file may still be in the system's cache, and so would be read from there and not from the medium."""
+    size, at = os.fstat(handle).st_size, 0
+    try:
+        import ctypes
+
+        while at < size:
+            count = min(WINDOW, size - at)
+            window = mmap.mmap(handle, count, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=at)
+            first = ctypes.c_char.from_buffer(window)
+            pages = ctypes.create_string_buffer(-(-count // mmap.PAGESIZE))
+            failed = ctypes.CDLL(None).mincore(ctypes.byref(first), ctypes.c_size_t(count), pages)
+            del first
+            window.close()
+            if failed or any(page & 1 for page in set(pages.raw)):
+                return True
+            at += count
+    except (ImportError, OSError, ValueError, AttributeError):
+        return True  # nobody here can tell
+    return False
+
+
 def medium_digests(path, lengths, buffer):
     """SHA-256 of each of the consecutive ranges, read from the medium and not from the cache."""
     handle, direct = os.open(path, os.O_RDONLY | NOFOLLOW), None
@@ -122,7 +190,9 @@ def medium_digests(path, lengths, buffer):
         except OSError:
             if direct is not None:
                 os.close(direct)
-            direct = None  # a file system without direct reading; the cache was dropped above
+            direct = None  # a file system without direct reading
+            if cached(handle):
+                raise Failed("no-medium", path=path) from None
         source, low, high = handle if direct is None else direct, 0, 0
         for length in lengths:
             digest = hashlib.sha256()

@@ -38,6 +38,7 @@ MARK = "sealift-relay-"
 KEY_LIFE_S = 600
 REACH_S = 3
 QUIET_S = 30
+AUTHORITY = "@cert-authority "
 PEOPLE = os.path.join("~", ".ssh", "authorized_keys")
 
 # Started by sshd in place of whatever the other server asks for: hands its standard input over and waits to be let go.
@@ -137,21 +138,21 @@ def rewrite_people(keeps, added=""):
 
 def reach(places):
     """For each (host, port) the milliseconds to connect and our address on that way; None where nothing answers in time."""
-    found, waiting, began = [None] * len(places), {}, time.time()
+    found, waiting, began = [None] * len(places), {}, time.monotonic()
     for number, (host, port) in enumerate(places):
         try:
             family, kind, _, _, address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
             link = socket.socket(family, kind)
             link.setblocking(False)
-            waiting[link] = (number, time.time())
+            waiting[link] = (number, time.monotonic())
             link.connect_ex(address)
         except (OSError, UnicodeError):
             pass  # no such name: it does not answer
-    while waiting and time.time() - began < REACH_S:
+    while waiting and time.monotonic() - began < REACH_S:
         for link in select.select([], list(waiting), [], 0.1)[1]:
             number, since = waiting.pop(link)
             if link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                found[number] = [round(1000 * (time.time() - since), 3), link.getsockname()[0]]
+                found[number] = [round(1000 * (time.monotonic() - since), 3), link.getsockname()[0]]
             link.close()
     for link in waiting:
         link.close()
@@ -207,13 +208,12 @@ class Onward:
             self.lose_next()
         if self.listener is not None and self.listener in readable:
             self.accept()
-        if time.time() - self.wire.said_at > 10:
-            self.wire.say(alive=True)
+        self.wire.live()
         return readable
 
     def ready(self):
         """The wire on which the next frame comes."""
-        began = time.time()
+        began = time.monotonic()
         while True:
             self.holds = False
             if self.wire.low < self.wire.high:
@@ -225,12 +225,12 @@ class Onward:
                 return self.wire
             if self.feed is not None and (waiting or self.feed.source in readable):
                 return self.feed
-            if time.time() - began > self.wire.idle_s:
+            if time.monotonic() - began > self.wire.idle_s:
                 raise Failed("link-lost")
 
     def wait(self, wire):
         """Wait in the middle of a frame until more of it has come; the console is heard meanwhile when it is the feed's."""
-        began = time.time()
+        began = time.monotonic()
         while True:
             hears = wire is not self.wire and not self.holds
             pending = hears and self.wire.low < self.wire.high
@@ -239,10 +239,10 @@ class Onward:
                 self.hear()
                 if wire is not self.feed:
                     raise Failed("feed-lost")
-                began = time.time()
+                began = time.monotonic()
             if wire.source in readable:
                 return
-            if time.time() - began > (QUIET_S if self.holds else self.wire.idle_s):
+            if time.monotonic() - began > (QUIET_S if self.holds else self.wire.idle_s):
                 raise Failed("feed-lost" if self.holds else "link-lost")
 
     def hear(self):
@@ -377,10 +377,11 @@ class Onward:
         handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(told["private"])
+        # The mark of an authority stands before the names that it vouches for.
         with open(known, "w") as file:
-            file.write("".join("sealift-next %s\n" % line for line in told["host_keys"]))
+            file.write("".join("%s* %s\n" % (AUTHORITY if line.startswith(AUTHORITY) else "", line.replace(AUTHORITY, "")) for line in told["host_keys"]))
         options = {
-            "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null", "HostKeyAlias": "sealift-next", "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null", "StrictHostKeyChecking": "yes",
             "IdentityFile": key, "IdentitiesOnly": "yes", "PreferredAuthentications": "publickey", "BatchMode": "yes", "CheckHostIP": "no",
             "Compression": "no", "ConnectTimeout": 10, "ServerAliveInterval": 5, "ServerAliveCountMax": 4, "ControlPath": "none",
             "Ciphers": "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr", "LogLevel": "ERROR",

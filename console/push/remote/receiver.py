@@ -35,13 +35,16 @@ import time
 
 from console.push.remote import planes
 from console.push.remote.disk import (
+    FEW,
     FULL,
     NOFOLLOW,
     chunks_of,
     copy_range,
+    hash_range,
     in_threads,
     make_folders,
     medium_digests,
+    open_part,
     range_digest,
     read_digest,
     read_note,
@@ -50,11 +53,14 @@ from console.push.remote.disk import (
     stamp,
     sync_file_system,
     sync_folder,
+    sync_folders,
     write_at,
+    written_out,
 )
 from console.push.remote.wire import RANK, Failed, Wire, ranges, read_plan
 
 SYNC_BYTES = 32 << 20
+AGAIN_BYTES = 512 << 10
 OPEN_FILES = 128
 DEDUPE_BYTES = 32 << 10
 NOTE_BYTES = 256 << 10
@@ -94,7 +100,7 @@ class Part:
     """A file that is being written."""
 
     def __init__(self, handle):
-        self.handle, self.unsynced, self.fresh = handle, 0, []
+        self.handle, self.fresh = handle, []
 
 
 class Receiver:
@@ -110,18 +116,18 @@ class Receiver:
         self.staging = os.path.join(self.store, "staging", self.release)
         self.have = bytearray(len(plan.lengths))
         self.missing = Missing(len(plan.sizes))
-        self.parts, self.ready, self.ready_bytes = {}, [], 0
+        self.parts, self.ready, self.unsynced = {}, [], 0
         self.replaced = set()
         self.looked = self.told = 0
-        self.journals, self.made = set(), set()
-        self.lanes_came, self.onward = False, None
+        self.journals, self.made, self.changed = set(), set(), set()
+        self.lanes_came, self.unnamed, self.onward = False, False, None
 
     # Locks -----------------------------------------------------------------------------------------------------------
 
     def lock_store(self):
         """One push at a time. A receiver whose console is gone ends by itself when it hears nothing for ``idle_s``; one
         that an earlier connection of this same push left behind is told to end."""
-        end = time.time() + self.plan.head["patience_s"]
+        end = time.monotonic() + self.plan.head["patience_s"]
         self.lock = os.open(os.path.join(self.store, "lock"), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
         lanes = os.open(os.path.join(self.store, "lock.lanes"), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
         for handle in (self.lock, lanes):
@@ -133,7 +139,7 @@ class Receiver:
                 except OSError as problem:
                     if problem.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
                         raise
-                    if time.time() > end:
+                    if time.monotonic() > end:
                         raise Failed("store-busy") from None
                 if handle == self.lock and not asked:
                     asked = self.end_own()
@@ -171,19 +177,22 @@ class Receiver:
     # Before the first byte -------------------------------------------------------------------------------------------
 
     def place(self, number):
+        # Asked for several times a file, of which there may be 100,000: os.path.join takes four times as long.
         sha = self.plan.sha(number)
-        return os.path.join(self.objects, sha[:2], sha)
+        return "%s/%s/%s" % (self.objects, sha[:2], sha)
 
     def part_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".part")
+        return "%s/%s.part" % (self.staging, self.plan.sha(number))
 
     def journal_path(self, number):
-        return os.path.join(self.staging, self.plan.sha(number) + ".journal")
+        return "%s/%s.journal" % (self.staging, self.plan.sha(number))
 
     def prepare(self):
-        make_folders("/", self.store)
+        changed = make_folders("/", self.store)
         for path in ("objects", "staging/" + self.release, "releases"):
-            make_folders(self.store, path)
+            changed += make_folders(self.store, path)
+        for folder in set(changed):
+            sync_folder(folder)
         self.lock_store()
         if self.plan.head.get("relay") or traces_of_relay():
             from console.push.remote import onward
@@ -197,6 +206,7 @@ class Receiver:
         here = set(os.listdir(self.staging))
         damaged = []
         for number in range(len(self.plan.sizes)):
+            self.wire.live()
             state = self.finished(number)
             if state is True:
                 self.mark_file(number)
@@ -246,6 +256,8 @@ class Receiver:
                 return None
             note = read_note(path)
             if self.degree != "media" and note and note["stat"] == stamp(state) and RANK.get(note["degree"], 0) >= RANK[self.degree]:
+                if self.give_rights(handle, number, state):
+                    self.write_note(number, os.fstat(handle), note["degree"])
                 self.reuse(state.st_size, True)
                 return True
             found = (
@@ -257,11 +269,28 @@ class Receiver:
                 if digest != real:
                     return None
                 self.tell_looked(length)
-            self.write_note(number, state, self.degree)
+            self.write_note(number, os.fstat(handle) if self.give_rights(handle, number, state) else state, self.degree)
             self.reuse(state.st_size, False)
             return True
         finally:
             os.close(handle)
+
+    def give_rights(self, handle, number, state):
+        """Have an object readable, and executable where a release wants it so; a crash may have come before that, and what is
+        data in one release may be a program in another. Whether anything was changed."""
+        mode = self.rights(number) | state.st_mode & 0o111
+        if mode == state.st_mode & 0o7777:
+            return False
+        try:
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+        except OSError as problem:
+            problem.filename = self.place(number)
+            raise
+        return True
+
+    def rights(self, number):
+        return 0o555 if self.plan.modes[number] else 0o444
 
     def reuse(self, length, trusted):
         """Bytes that need not come; ``by`` says whether all of them were believed untouched or some had to be hashed."""
@@ -302,7 +331,7 @@ class Receiver:
 
     def look_at_part(self, number):
         """Take over what an earlier push left: by its journal while the file is untouched since, else by hashing."""
-        handle = os.open(self.part_path(number), os.O_RDWR | NOFOLLOW)
+        handle = open_part(self.part_path(number))
         try:
             state = os.fstat(handle)
             noted, last, rank = self.journal(number)
@@ -329,9 +358,10 @@ class Receiver:
                 # Only what was just hashed is noted from now on.
                 self.forget_journal(number)
                 part = self.parts[number] = Part(os.dup(handle))
-                part.fresh, part.unsynced = good, 1
+                part.fresh = good
                 self.flush_part(number)
                 self.close_part(number)
+                self.name_parts()
         finally:
             os.close(handle)
 
@@ -371,6 +401,7 @@ class Receiver:
             yield self.place(number), [(digest, length) for _, _, digest, _, length in self.plan.chunks(number)]
         for base, _, names in os.walk(self.objects):
             for name in names:
+                self.wire.live()
                 if name.endswith(".chunks"):
                     yield os.path.join(base, name[:-7]), chunks_of(os.path.join(base, name[:-7]))
 
@@ -454,8 +485,7 @@ class Receiver:
         if part is None:
             if len(self.parts) >= OPEN_FILES:
                 self.settle_parts()
-            handle = os.open(self.part_path(number), os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
-            part = self.parts[number] = Part(handle)
+            part = self.parts[number] = Part(open_part(self.part_path(number)))
         return part
 
     def chunk(self, wire, packed, number, index, length):
@@ -472,18 +502,21 @@ class Receiver:
             self.wire.say(ok=[number, index])
             return
         part, at = self.open_part(number), start
-        flight = hashlib.sha256() if self.degree == "received" else None
+        hashed, flight, received = start, hashlib.sha256(), self.degree == "received"
         if self.onward is not None:
             self.onward.begin(every)
         for view in views:
-            if flight is not None:
+            if received:
                 flight.update(view)
             write_at(part.handle, view, at)
             at += len(view)
+            # Read back while more arrives, not when all is there: the sender need not wait for it then.
+            if not received and (at - hashed >= AGAIN_BYTES or at == start + length):
+                hash_range(flight, part.handle, hashed, at - hashed, self.wire.scratch)
+                hashed = at
             if self.onward is not None:
                 self.onward.wrote(len(view))
-        real = flight.digest() if flight is not None else read_digest(part.handle, start, length, self.wire.scratch)
-        if real != digest:
+        if flight.digest() != digest:
             self.wire.say(bad=[number, index])
             return
         self.count(number, index, every)
@@ -493,7 +526,7 @@ class Receiver:
         part = self.parts[number]
         self.have[every] = 1
         part.fresh.append(index)
-        part.unsynced += self.plan.lengths[every]
+        self.unsynced += self.plan.lengths[every]
         if number not in self.missing:
             self.missing[number] = self.plan.first[number + 1] - self.plan.first[number]
         self.missing[number] -= 1
@@ -501,11 +534,16 @@ class Receiver:
             self.onward.offer(every)
         if self.missing[number] == 0 and self.leads and not (self.lanes_came and self.plan.sizes[number] >= self.plan.head["lane_bytes"]):
             self.ready.append(number)
-            self.ready_bytes += part.unsynced
-            if self.ready_bytes >= SYNC_BYTES or len(self.ready) >= OPEN_FILES // 2:
-                self.finish_ready()
-        elif part.unsynced >= SYNC_BYTES:
+        if self.unsynced >= SYNC_BYTES or len(self.ready) >= OPEN_FILES // 2:
+            self.flush_written()
+
+    def flush_written(self):
+        """All that was written goes to disk, whichever file it is of: a power cut takes no more than was counted since."""
+        self.unsynced = 0
+        self.finish_ready()
+        for number in self.parts:
             self.flush_part(number)
+        self.name_parts()
 
     def flush_part(self, number):
         """Put what was written onto the disk, then into the journal; never the other way round."""
@@ -520,7 +558,9 @@ class Receiver:
             os.fsync(handle)
         finally:
             os.close(handle)
-        part.fresh, part.unsynced = [], 0
+        if number not in self.journals:
+            self.unnamed = True
+        part.fresh = []
         self.journals.add(number)
 
     def close_part(self, number):
@@ -528,34 +568,54 @@ class Receiver:
 
     def settle_parts(self):
         """Everything that was written goes to disk and into the journals; no file stays open."""
-        self.finish_ready()
+        self.flush_written()
         for number in list(self.parts):
-            self.flush_part(number)
             self.close_part(number)
+
+    def name_parts(self):
+        """Have the names of new parts and journals on the disk as well."""
+        if self.unnamed:
+            self.unnamed = False
+            sync_folder(self.staging)
 
     # Whole files -----------------------------------------------------------------------------------------------------
 
     def finish_ready(self):
         """Whole files become objects, many at once: flushed, read back past the cache if that was asked for, renamed."""
-        ready, self.ready, self.ready_bytes = self.ready, [], 0
-        if len(ready) > 4:
-            sync_file_system(self.lock)
-        folders = set()
+        ready, self.ready = self.ready, []
         for number in ready:
-            if self.whole(number):
-                folders.add(os.path.dirname(self.place(number)))
-        for folder in folders:
-            sync_folder(folder)
+            self.settle_state(number)
+        flushed = len(ready) > FEW and sync_file_system(self.lock)
+        for number in ready:
+            if self.whole(number, flushed):
+                self.changed.add(os.path.dirname(self.place(number)))
 
-    def whole(self, number):
-        """Make the object of a part that has every chunk; False where the medium gives back something else."""
-        part, path = self.open_part(number), self.part_path(number)
-        os.ftruncate(part.handle, self.plan.sizes[number])
-        os.fsync(part.handle)
+    def sync_changed(self):
+        """Flush the folders in which something was made."""
+        changed, self.changed = self.changed, set()
+        sync_folders(changed, self.lock)
+
+    def settle_state(self, number):
+        """Size and rights as they are to stay, before the flush that covers them; whether anything was changed."""
+        handle = self.open_part(number).handle
+        state = os.fstat(handle)
+        # Only where it is needed: setting the size it has makes the file unwritten again, and its flush slow.
+        cut, mode = state.st_size != self.plan.sizes[number], self.rights(number)
+        if cut:
+            os.ftruncate(handle, self.plan.sizes[number])
+        if state.st_mode & 0o7777 != mode:
+            os.fchmod(handle, mode)
+        return cut or state.st_mode & 0o7777 != mode
+
+    def whole(self, number, flushed):
+        """Make the object of a part that has every chunk; False where the medium gives back something else. ``flushed``: its
+        file system was, since it was written."""
+        changed, part, path = self.settle_state(number), self.open_part(number), self.part_path(number)
+        if changed or not (flushed and written_out(part.handle)):
+            os.fsync(part.handle)
         if self.degree == "media" and not self.medium_is_right(number, path):
             self.flush_part(number)
             return False
-        os.fchmod(part.handle, 0o555 if self.plan.modes[number] else 0o444)
         place = self.place(number)
         self.folder(self.objects, self.plan.sha(number)[:2])
         os.rename(path, place)
@@ -576,7 +636,7 @@ class Receiver:
     def folder(self, base, path):
         """Make folders, once."""
         if (base, path) not in self.made:
-            make_folders(base, path)
+            self.changed.update(make_folders(base, path))
             self.made.add((base, path))
 
     def medium_is_right(self, number, path):
@@ -614,13 +674,13 @@ class Receiver:
     def outlive_lanes(self):
         """Wait until no lane can write any more; one whose console is gone ends when it hears nothing for ``idle_s``."""
         lanes = os.open(os.path.join(self.store, "lock.lanes"), os.O_RDWR | NOFOLLOW)
-        end = time.time() + self.plan.head["patience_s"]
+        end = time.monotonic() + self.plan.head["patience_s"]
         while True:
             try:
                 fcntl.flock(lanes, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if time.time() > end:
+                if time.monotonic() > end:
                     raise Failed("store-busy") from None
                 time.sleep(0.05)
         os.close(lanes)
@@ -660,19 +720,19 @@ class Receiver:
         if os.path.islink(target):
             raise Failed("unsafe-store", path=target)
         old = os.path.isdir(target)
-        folders = set([target if old else fresh])
+        self.changed.add(target if old else fresh)
         for count, (path, number) in enumerate(self.plan.links()):
+            self.wire.live()
             self.folder(target if old else fresh, os.path.dirname(path))
             place = os.path.join(target if old else fresh, path)
-            folders.add(os.path.dirname(place))
+            self.changed.add(os.path.dirname(place))
             if not old:
                 self.link(number, place)
             elif not same(place, self.place(number)):
                 beside = os.path.join(fresh, "link-%d" % count)
                 self.link(number, beside)
                 os.rename(beside, place)
-        for folder in folders:
-            sync_folder(folder)
+        self.sync_changed()
         if old:
             remove_tree(fresh)
         else:
@@ -697,7 +757,8 @@ class Receiver:
             for _, _, digest, at, length in self.plan.chunks(number):
                 if read_digest(target, at, length, self.wire.scratch) != digest:
                     raise Failed("io", path=place, reason="a copy reads back wrong")
-            os.fchmod(target, 0o555 if self.plan.modes[number] else 0o444)
+            os.fchmod(target, self.rights(number))
+            os.fsync(target)
         finally:
             os.close(source)
             os.close(target)
@@ -799,6 +860,8 @@ class Receiver:
             self.settle_parts()
             self.wire.say(again=ranges(self.have))
             return False
+        # A name that a power cut takes back before this is the part's again, which is then hashed.
+        self.sync_changed()
         if self.replaced:
             self.mend_other_releases()
         if self.replaced or not self.linked():
@@ -815,6 +878,7 @@ class Receiver:
         for number in list(self.parts):
             try:
                 self.flush_part(number)
+                self.name_parts()
             except OSError:
                 pass  # the disk is full or gone; what the journal says is still true
 

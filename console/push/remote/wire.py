@@ -33,7 +33,7 @@ class Wire:
         # Page-aligned, as reading past the cache wants it.
         self.box, self.scratch = memoryview(mmap.mmap(-1, BLOCK)), memoryview(mmap.mmap(-1, BLOCK))
         self.low = self.high = 0
-        self.lines, self.lines_bytes, self.said_at = [], 0, time.time()
+        self.lines, self.lines_bytes, self.said_at = [], 0, time.monotonic()
         for handle in (source, sink) if sink >= 0 else (source,):
             try:
                 fcntl.fcntl(handle, 1031, BLOCK)  # F_SETPIPE_SZ of Linux: fewer turns when it is a pipe
@@ -60,8 +60,8 @@ class Wire:
             if not count:
                 raise Failed(self.gone)
             self.high += count
-            if self.sink >= 0 and time.time() - self.said_at > ALIVE_S:
-                self.say(alive=True)
+            if self.sink >= 0:
+                self.live()
 
     def take(self, count):
         """``count`` bytes, few of them."""
@@ -84,10 +84,16 @@ class Wire:
         return b"".join(bytes(view) for view in self.views(count))
 
     def say(self, **told):
-        self.said_at = time.time()
+        self.said_at = time.monotonic()
         self.lines.append(json.dumps(told).encode() + b"\n")
         self.lines_bytes += len(self.lines[-1])
         if self.lines_bytes > 16 << 10:
+            self.flush()
+
+    def live(self):
+        """A sign of life, where the last word was long ago."""
+        if time.monotonic() - self.said_at > ALIVE_S:
+            self.say(alive=True)
             self.flush()
 
     def flush(self):

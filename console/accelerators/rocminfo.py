@@ -1,0 +1,42 @@
+"""``rocminfo`` of ROCm and of Hygon's DTK: the agents that are GPUs or DCUs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from console.facts.grammar import Page, drop_none, mib, shown, whole
+
+
+def parse_rocminfo(page: Page) -> dict[str, Any]:
+    """``rocminfo``: the agents that are GPUs or DCUs."""
+    runtime = re.search(r"^Runtime Version:\s*(\S+)", page.text, re.MULTILINE)
+    starts = [n for n, line in page.numbered() if re.fullmatch(r"Agent \d{1,4}", line.strip())]
+    if not starts:
+        page.empty()
+    blocks = [page.lines[a:b] for a, b in zip(starts, [*starts[1:], len(page.lines)], strict=True)]
+    if "*** Done ***" not in page.text:
+        page.fail(len(page.lines) - 1, "the last agent is cut off")
+    agents = [agent for agent in (_agent(page, lines) for lines in blocks) if agent]
+    devices = [{"index": index} | agent for index, agent in enumerate(agents)]
+    return {"device_count": len(devices), "devices": devices, "hsa_runtime_version": runtime[1] if runtime else None}
+
+
+def _agent(page: Page, lines: list[str]) -> dict[str, Any] | None:
+    said: dict[str, str] = {}
+    memory, coarse = None, False
+    for line in lines:
+        key, mark, value = line.strip().partition(":")
+        if mark:
+            said.setdefault(key, value.strip())
+        if key == "Segment":
+            coarse = bool(re.search(r"GLOBAL.*FLAGS:.*\bCOARSE GRAINED", value))
+        elif key == "Size" and coarse and memory is None:
+            size = re.match(r"\s*(\d{1,18})\s*(?:\(0x[0-9a-fA-F]+\))?\s*KB", value)
+            memory = mib(int(size[1]), "KB") if size else None
+    if said.get("Device Type") not in ("GPU", "DCU"):
+        return None
+    units = re.match(r"\d{1,6}", said.get("Compute Unit", ""))
+    return drop_none({"name": shown(said.get("Marketing Name")), "gfx_version": shown(said.get("Name")),
+                      "uuid": shown(said.get("Uuid")), "node": whole(re.split(r"\(", said.get("Node", ""))[0]),
+                      "compute_units": int(units[0]) if units else None, "memory_total_mib": memory})
