@@ -261,7 +261,7 @@ def _speaks(*said: bytes, then: str = "close"):
                 for part in said:
                     peer.sendall(part)
                 if then == "hold":
-                    peer.settimeout(10)
+                    peer.settimeout(60)
                     try:
                         while peer.recv(4096):
                             pass
