@@ -55,7 +55,11 @@ class SealiftError(Exception):
         return tr(self.kind.remedy, lang, **self._filled(lang))
 
     def _filled(self, lang: str) -> dict[str, Any]:
-        return {k: shown(into(v, lang)) for k, v in self.params.items()}
+        """The parameters fit to show; a reason that is itself a marked text is rendered too. Other texts are anybody's: a file may
+        well be called as some word of ours."""
+        filled = {name: shown(into(value, lang)) for name, value in self.params.items()}
+        reason = self.params.get("reason")
+        return filled | {"reason": shown(tr(reason, lang))} if type(reason) is str else filled
 
     def as_dict(self, lang: str = "en") -> dict[str, Any]:
         """The ``error`` object of the JSON interface."""
@@ -124,6 +128,16 @@ def code(name: str, family: type[SealiftError], message: str, remedy: str, *, re
 def declared() -> dict[str, ErrorKind]:
     """All kinds declared by the modules imported so far, by code."""
     return dict(sorted(_KINDS.items()))
+
+
+def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
+    """Message and remedy of an error that was kept as :meth:`SealiftError.as_dict` gave it, in the reader's language; as they
+    were kept where its kind is not known any more."""
+    kind = _KINDS.get(str(kept.get("code", "")))
+    if kind is None:
+        return str(shown(str(kept.get("message", "")))), str(shown(str(kept.get("remedy", ""))))
+    problem = kind(**(kept.get("details") or {}))
+    return problem.message(lang), problem.remedy(lang)
 
 
 def shown(value: Any, limit: int = 2000) -> Any:

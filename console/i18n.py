@@ -33,10 +33,13 @@ def _table(lang: str) -> dict[str, str]:
 def tr(text: str, lang: str = "en", /, **params: Any) -> str:
     """Render ``text`` in ``lang``, filling ``{named}`` fields. An untranslated text stays English.
 
-    A field that is missing stays visible as ``{name}`` rather than hiding the message it is in.
+    A field that is missing stays visible as ``{name}`` rather than hiding the message it is in. Without fields nothing is filled in:
+    the text may then be anybody's, with any braces in it.
     """
+    if isinstance(text, Said):
+        return text.into(lang)
     template = text if lang == "en" else _table(lang).get(text, text)
-    return template.format_map(_Fields({k: into(v, lang) for k, v in params.items()})) if "{" in template else template
+    return template.format_map(_Fields({k: into(v, lang) for k, v in params.items()})) if params and "{" in template else template
 
 
 class Said(str):

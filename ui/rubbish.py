@@ -22,8 +22,11 @@ YOUNG_OBJECTS = 2_000
 LOOK_MS = 15_000
 AT_LAST = 40
 """Looks after which a full collection is made whatever is going on: ten minutes."""
+FEW = 3
+"""Quick looks after which what survived them is looked at too. Python's own ten would let the objects of dozens of inventories come
+together, and hold the window up for 40 ms and more."""
 ENOUGH = 10
-"""Collections of one generation after which the next is worth a look, as Python itself counts."""
+"""Collections of the middle generation after which a full one is worth it, as Python itself counts."""
 
 
 class Rubbish(QObject):
@@ -47,7 +50,7 @@ class Rubbish(QObject):
         new, middle, _old = gc.get_count()
         if new < YOUNG_OBJECTS:
             return -1
-        generation = 1 if middle >= ENOUGH else 0
+        generation = 1 if middle >= FEW else 0
         gc.collect(generation)
         return generation
 

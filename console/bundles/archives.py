@@ -1,35 +1,167 @@
-"""Archives that travel as files: listed in place and never unpacked. What an unpacker could be led astray by is refused."""
+"""Archives that travel as files: gone through in place and never unpacked to disk. What would lead an unpacker astray is refused.
+
+zip (APPNOTE 6.3), tar (POSIX pax and GNU tar's own forms), and tar or anything else below gzip, bzip2 or xz. What is packed with
+zstd is carried unread: no reader for it comes with the Python versions that are supported.
+"""
 
 from __future__ import annotations
 
-import posixpath
+import bz2
+import lzma
+import re
 import stat
-import tarfile
 import zipfile
-from typing import BinaryIO
+import zlib
+from typing import Any, BinaryIO
 
+from console.bundles import tars
+from console.bundles.tars import MAX_ENTRIES, Refused
 from console.i18n import N_
 
-MAX_ENTRIES = 100_000
 MAX_RATIO = 20
 MAX_UNPACKED_BYTES = 64 << 30
 MAX_LIST_BYTES = 64 << 20
 SMALL_BYTES = 1 << 20
 """Below this, a high ratio is a small file with long runs, and no bomb."""
+BLOCK_BYTES = 1 << 20
 
-MANY = N_("the archive holds more than 100,000 entries")
 BOMB = N_("the archive unpacks to far more than its size")
-OUTSIDE = N_("the archive holds a name that leaves its folder")
-LINK = N_("the archive holds a link that leaves its folder")
-DEVICE = N_("the archive holds a device or another special file")
-DISAGREE = N_("the archive says two things about its entries")
 BROKEN = N_("the archive is damaged")
+
+ZIP, TAR, GZIP, BZIP2, XZ = "zip", "tar", "gzip", "bzip2", "xz"
+_MAGIC = {b"PK\x03\x04": ZIP, b"PK\x05\x06": ZIP, b"\x1f\x8b\x08": GZIP, b"BZh": BZIP2, b"\xfd7zXZ\x00": XZ}
+_BROKEN = (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, UnicodeError, OverflowError, RuntimeError, zlib.error, lzma.LZMAError,
+           OSError)
+
+
+def kind_of(head: bytes) -> str | None:
+    """Which archive begins with these bytes (512 of them tell), of those that can be gone through."""
+    named = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    return named or (TAR if head[257:262] == b"ustar" else None)
+
+
+def problem(head: bytes, size: int, source: BinaryIO, *, layer: bool = False) -> str | None:
+    """Why an archive is refused, or None. Everything in it is unpacked into nothing, to see that it is as large as it says.
+
+    Args:
+        layer: it is a layer of a container image, whose links and devices are those of another root.
+
+    Raises:
+        OSError: the source cannot be read.
+    """
+    kind = kind_of(head)
+    if kind is None:
+        return None
+    watched = _Watched(source)
+    try:
+        if kind == ZIP:
+            _zip(size, watched)
+        elif kind == TAR:
+            watched.seek(0)
+            _judge_total(tars.go_through(watched, size=size, layer=layer), size)
+        else:
+            _packed(kind, size, watched, layer)
+    except Refused as refusal:
+        return refusal.reason
+    except _BROKEN:
+        if watched.failed is not None:
+            raise watched.failed from None
+        return BROKEN
+    return None
+
+
+def unpacked_bytes(head: bytes, size: int, source: BinaryIO) -> int | None:
+    """Bytes that a zip or a plain tar says it unpacks to; None for what does not tell without being unpacked.
+
+    Raises:
+        OSError: the source cannot be read.
+    """
+    kind = kind_of(head)
+    watched = _Watched(source)
+    try:
+        if kind == ZIP:
+            with zipfile.ZipFile(_Capped(watched)) as archive:  # type: ignore[arg-type]
+                return sum(entry.file_size for entry in archive.infolist())
+        if kind == TAR:
+            watched.seek(0)
+            return tars.go_through(watched, size=size, layer=True)
+    except (Refused, *_BROKEN):
+        if watched.failed is not None:
+            raise watched.failed from None
+    return None
+
+
+def is_zip(source: BinaryIO) -> bool:
+    """Whether a zip archive hangs on the end of a file that is something else at its start."""
+    watched = _Watched(source)
+    try:
+        with zipfile.ZipFile(_Capped(watched)) as archive:  # type: ignore[arg-type]
+            return bool(archive.infolist())
+    except _BROKEN:
+        if watched.failed is not None:
+            raise watched.failed from None
+        return False
+
+
+def holds_pickles(head: bytes, source: BinaryIO, *, anywhere: bool = True) -> bool:
+    """Whether a zip archive is what PyTorch or NumPy write: a pickle among its files, or an array of objects.
+
+    Args:
+        anywhere: a pickle under any name; else only where PyTorch puts it.
+    """
+    if kind_of(head) != ZIP:
+        return False
+    watched = _Watched(source)
+    try:
+        with zipfile.ZipFile(_Capped(watched)) as archive:  # type: ignore[arg-type]
+            names = archive.namelist()[:MAX_ENTRIES]
+            endings = (".pkl", ".pickle") if anywhere else ("/data.pkl",)
+            if any(name.lower().endswith(endings) for name in names):
+                return True
+            return any(_of_objects(archive, name) for name in names if name.endswith(".npy"))
+    except _BROKEN:
+        if watched.failed is not None:
+            raise watched.failed from None
+        return False
+
+
+def object_array(head: bytes) -> bool:
+    """Whether it is a NumPy array of objects, which are pickled behind its header."""
+    if not head.startswith(b"\x93NUMPY"):
+        return False
+    told = re.search(rb"'descr':\s*(.*?)'fortran_order'", head, re.DOTALL)
+    return told is None or b"O" in told[1]
+
+
+def _of_objects(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as held:
+        return object_array(held.read(4096))
+
+
+class _Watched:
+    """A source that remembers its own failing, so that a drive that is gone is not taken for a damaged archive."""
+
+    def __init__(self, source: BinaryIO):
+        self._source, self.failed = source, None
+        self.tell, self.seekable = source.tell, source.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._source.read(count)
+        except Exception as trouble:
+            self.failed = trouble
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0 and offset < 0:
+            raise ValueError("a place before the file's start")
+        return self._source.seek(offset, whence)
 
 
 class _Capped:
     """A file that gives no more at once than an honest archive's list needs."""
 
-    def __init__(self, source: BinaryIO):
+    def __init__(self, source: Any):
         self._source, self.seek, self.tell, self.seekable = source, source.seek, source.tell, source.seekable
 
     def read(self, count: int = -1) -> bytes:
@@ -42,99 +174,167 @@ class _Capped:
         return data
 
 
-def problem(head: bytes, size: int, source: BinaryIO) -> tuple[str | None, int | None]:
-    """(why an archive is refused or None, bytes that it unpacks to or None when that is not told).
-
-    Only zip and plain tar are listed; what is compressed as a whole has no list to read without unpacking.
-    """
-    try:
-        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            return _zip(size, source)
-        if head[257:262] == b"ustar":
-            return _tar(size, source)
-    except (zipfile.BadZipFile, tarfile.TarError, ValueError, EOFError, NotImplementedError, UnicodeError, OverflowError,
-            RuntimeError):
-        return BROKEN, None
-    return None, None
+def _limit(size: int) -> int:
+    return min(MAX_UNPACKED_BYTES, max(SMALL_BYTES, size * MAX_RATIO))
 
 
-def is_zip(source: BinaryIO) -> bool:
-    """Whether a zip archive hangs on the end of a file that is something else at its start."""
-    try:
-        with zipfile.ZipFile(_Capped(source)) as archive:  # type: ignore[arg-type]
-            return bool(archive.infolist())
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, UnicodeError, OverflowError, RuntimeError):
-        return False
+def _judge_total(total: int, size: int) -> None:
+    if total > _limit(size):
+        raise Refused(BOMB)
 
 
-def _zip(size: int, source: BinaryIO) -> tuple[str | None, int | None]:
+# zip -----------------------------------------------------------------------------------------------------------------
+
+
+def _zip(size: int, source: Any) -> None:
     with zipfile.ZipFile(_Capped(source)) as archive:  # type: ignore[arg-type]
-        total = 0
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
-            return MANY, None
+            raise Refused(tars.MANY)
         names: set[str] = set()
         for entry in entries:
-            total += entry.file_size
             mode = entry.external_attr >> 16 if entry.create_system == 3 else 0
-            if _leaves(entry.orig_filename) or "\\" in entry.orig_filename:
-                return OUTSIDE, None
+            if tars.leaves(entry.orig_filename) or "\\" in entry.orig_filename:
+                raise Refused(tars.OUTSIDE)
             if stat.S_ISLNK(mode):
-                return LINK, None
+                raise Refused(tars.LINK)
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                return DEVICE, None
+                raise Refused(tars.DEVICE)
             if entry.filename in names:
-                return DISAGREE, None
+                raise Refused(tars.DISAGREE)
             names.add(entry.filename)
-            if not _local_agrees(source, entry):
-                return DISAGREE, None
-        return _too_much(total, size), total
+        _judge_total(sum(entry.file_size for entry in entries), size)
+        if sum(entry.compress_size for entry in entries) > size:
+            raise Refused(tars.DISAGREE)  # two entries over one stretch of bytes
+        for entry in entries:
+            _unpack(source, entry, _data_offset(source, entry))
 
 
-def _local_agrees(source: BinaryIO, entry: zipfile.ZipInfo) -> bool:
-    """Whether the header beside the data tells of the same entry as the list at the end."""
+def _data_offset(source: Any, entry: zipfile.ZipInfo) -> int:
+    """Where an entry's data begins; the header beside the data must tell of the same entry as the list at the end."""
     source.seek(entry.header_offset)
     raw = source.read(30)
     if len(raw) != 30 or raw[:4] != b"PK\x03\x04":
-        return False
-    length = int.from_bytes(raw[26:28], "little")
+        raise Refused(tars.DISAGREE)
+    flags, method, length, more = (int.from_bytes(raw[at : at + 2], "little") for at in (6, 8, 26, 28))
     name = source.read(length)
-    encoding = "utf-8" if int.from_bytes(raw[6:8], "little") & 0x800 else "cp437"
-    packed, whole = int.from_bytes(raw[18:22], "little"), int.from_bytes(raw[22:26], "little")
-    streamed = bool(int.from_bytes(raw[6:8], "little") & 0x08)
+    checksum, packed, whole = (int.from_bytes(raw[at : at + 4], "little") for at in (14, 18, 22))
+    streamed = bool(flags & 0x08)
     sizes = streamed or 0xFFFFFFFF in (packed, whole) or (packed, whole) == (entry.compress_size, entry.file_size)
-    return sizes and name.decode(encoding, "replace") == entry.orig_filename
+    same = sizes and method == entry.compress_type and (streamed or checksum == entry.CRC)
+    if not same or name.decode("utf-8" if flags & 0x800 else "cp437", "replace") != entry.orig_filename:
+        raise Refused(tars.DISAGREE)
+    return entry.header_offset + 30 + length + more
 
 
-def _tar(size: int, source: BinaryIO) -> tuple[str | None, int | None]:
-    total = count = 0
-    with tarfile.open(fileobj=source, mode="r:") as archive:
-        for member in archive:
-            count += 1
-            if count > MAX_ENTRIES:
-                return MANY, None
-            archive.members = []  # the list that tarfile keeps would grow with the archive
-            total += member.size
-            if _leaves(member.name):
-                return OUTSIDE, None
-            if (member.issym() or member.islnk()) and _link_leaves(member):
-                return LINK, None
-            if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
-                return DEVICE, None
-    return _too_much(total, size), total
+def _unpack(source: Any, entry: zipfile.ZipInfo, offset: int) -> None:
+    """See that an entry is as large as it says, and what it was when it was packed."""
+    if entry.flag_bits & 0x01 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return  # under a password, or packed in a way that no package is: its own numbers have to do
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS) if entry.compress_type == zipfile.ZIP_DEFLATED else None
+    source.seek(offset)
+    left, total, checksum = entry.compress_size, 0, 0
+    while left:
+        data = source.read(min(left, BLOCK_BYTES))
+        if not data:
+            raise EOFError
+        left -= len(data)
+        while data:
+            if unpacker is None:
+                plain, data = data, b""
+            else:
+                plain = unpacker.decompress(data, BLOCK_BYTES)
+                data = unpacker.unconsumed_tail
+            total += len(plain)
+            checksum = zlib.crc32(plain, checksum)
+            if total > entry.file_size or (unpacker is not None and unpacker.eof and (data or left or unpacker.unused_data)):
+                raise Refused(tars.DISAGREE)
+            if not plain:
+                break
+    while unpacker is not None and not unpacker.eof and (plain := unpacker.decompress(b"", BLOCK_BYTES)):
+        total += len(plain)
+        checksum = zlib.crc32(plain, checksum)
+        if total > entry.file_size:
+            raise Refused(tars.DISAGREE)
+    if total != entry.file_size:
+        raise Refused(tars.DISAGREE)
+    if checksum != entry.CRC:
+        raise Refused(BROKEN)
 
 
-def _leaves(name: str) -> bool:
-    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:2] == ":" or "\x00" in name
+# What is packed as a whole -------------------------------------------------------------------------------------------
 
 
-def _link_leaves(member: tarfile.TarInfo) -> bool:
-    target = member.linkname
-    if member.issym():
-        target = posixpath.join(posixpath.dirname(member.name), target)
-    whole = posixpath.normpath(target)
-    return member.linkname.startswith("/") or whole == ".." or whole.startswith(("../", "/"))
+class _Unpacked:
+    """What a packed file holds, as a stream that ends where it becomes a bomb."""
+
+    def __init__(self, kind: str, size: int, source: Any):
+        self._source, self._new = source, _NEW[kind]
+        self._unpacker: Any = self._new()
+        self._limit, self._held, self._pending, self._begun = _limit(size), bytearray(), b"", False
+        self.total = 0
+
+    def read(self, count: int) -> bytes:
+        while len(self._held) < count and self._more():
+            pass
+        data = bytes(self._held[:count])
+        del self._held[:count]
+        return data
+
+    def _more(self) -> bool:
+        """Unpack the next piece; False at the end. Several members one after the other are one file."""
+        if self._unpacker.eof:
+            self._pending = self._unpacker.unused_data or self._pending or self._source.read(BLOCK_BYTES)
+            self._pending = self._pending.lstrip(b"\x00")  # filled up to a block, as tapes have it
+            if not self._pending:
+                return False
+            self._unpacker, self._begun = self._new(), False
+        data = b""
+        if getattr(self._unpacker, "needs_input", True):
+            data = self._pending or self._source.read(BLOCK_BYTES)
+            self._pending = b""
+            if not data:
+                raise EOFError
+        plain = self._unpacker.decompress(data, BLOCK_BYTES)
+        if isinstance(self._unpacker, _Gzip):
+            self._pending = self._unpacker.tail
+        self._held += plain
+        self.total += len(plain)
+        if self.total > self._limit:
+            raise Refused(BOMB)
+        return True
 
 
-def _too_much(total: int, size: int) -> str | None:
-    return BOMB if total > MAX_UNPACKED_BYTES or (total > SMALL_BYTES and total > size * MAX_RATIO) else None
+class _Gzip:
+    """zlib's object with the manners of the other two."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self.tail = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        plain = self._inner.decompress(data, limit)
+        self.tail = self._inner.unconsumed_tail
+        return plain
+
+
+_NEW = {GZIP: _Gzip, BZIP2: bz2.BZ2Decompressor, XZ: lambda: lzma.LZMADecompressor(memlimit=512 << 20)}
+
+
+def _packed(kind: str, size: int, source: Any, layer: bool) -> None:
+    source.seek(0)
+    stream = _Unpacked(kind, size, source)
+    head = stream.read(512)
+    if kind_of(head) == TAR:
+        tars.go_through(tars.Resumed(head, stream), layer=layer)
+    while stream.read(BLOCK_BYTES):
+        pass
+

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from console.bundles import chunking, describe, layout, manifest, sbom, screening, spec, volumes
+from console.bundles import chunking, describe, layout, manifest, sbom, spec, vetting, volumes
 from console.bundles.manifest import FileEntry
 from console.bundles.parity import Group
 from console.bundles.writing import CHANGED, UNWRITABLE, Origins, Source, Swap, Writer, put
-from console.errors import VerdictError, code
 from console.i18n import N_
 from console.jobs.job import Context
 from console.trust import dsse, oms, root
@@ -21,12 +20,7 @@ from console.trust.keys import PrivateKey
 from console.units import size as shown_size
 from console.units import utc_now
 
-REFUSED = code("bundle.content-refused", VerdictError, N_("{path} may not go into a bundle: {reason}."),
-               N_("{remedy}"))
-AGAIN = N_("Download the model again and compare its files with the publisher's.")
-CONVERT = N_("Convert the weights to safetensors on the connected side, or leave the file out of the model component.")
 SIGNING = ("ecdsa-p384", "ecdsa-p256")
-SKIP = N_("Leave the file out, or carry it in a component of another type.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class _Read:
 
 
 def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Sequence[PrivateKey], volume_size: int | None = None,
-          roots: Sequence[bytes] = (), *, parity: str | int | None = None, swap: Swap | None = None) -> Built:
+          roots: Sequence[bytes] = (), *, parity: str | int | None = None, swap: Swap | None = None, exclude: Sequence[str] = ()) -> Built:
     """Write the bundle that ``spec_path`` describes below ``out``.
 
     The source is only read. A cancel or an error leaves no SEALED, so nothing half-written is taken for a bundle; a build that
@@ -62,6 +56,7 @@ def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Seque
         roots: the chain of trust roots that it carries, oldest first.
         parity: repair data: ``volume`` for a drive of it, or a number N for one object to every N; else as described.
         swap: the volumes go to ``out`` one after the other, and this is called between them until the next drive is there.
+        exclude: patterns of files that stay out, besides those of the description.
 
     Raises:
         InputError: the description or a source file. VerdictError: content that is refused, all findings in ``details``.
@@ -70,20 +65,23 @@ def build(ctx: Context, spec_path: Path, out: Path | Sequence[Path], keys: Seque
     for key in keys:
         if key.public.alg not in SIGNING:
             raise oms.WRONG_KEY(alg=key.public.alg)
-    asked = spec.read(Path(spec_path))
+    asked = spec.read(Path(spec_path), exclude)
     places = _places(out)
+    vetting.must_lie_apart(asked, places)
     wanted = volumes.read_parity(parity if parity is not None else asked.parity)
-    ctx.phase(N_("Screen"))
-    _refuse_bad_paths(asked)
-    warnings = _screen(asked)
-    ctx.phase(N_("Hash"))
-    reads = _read_all(ctx, asked)
-    _check_origin(asked, reads)
+    carried = _roots(roots)
+    with vetting.source_errors():
+        ctx.phase(N_("Screen"))
+        warnings = vetting.screen_sources(ctx, asked)
+        ctx.phase(N_("Hash"))
+        reads = _read_all(ctx, asked)
+        digests = {path: r.entry.sha256 for path, r in reads.items()}
+        vetting.check_origin(asked, digests)
+        warnings += vetting.check_publishers(asked, digests)
     installed = {part.id: _installed(part) for part in asked.parts}
     asked, bill = _with_bill(asked, reads, installed)
     entries = [r.entry for r in reads.values()]
     signatures = {f"{layout.OMS}/{p.id}.oms.sig": _oms(p, reads, keys[0]) for p in asked.parts if p.type == "model"}
-    carried = _roots(roots)
     sources: dict[str, Source] = {path: file for part in asked.parts for path, file in part.files} | bill
     origins = Origins(sorted(entries, key=_small_first), sources)
     apart = signatures | {f"{layout.TRUST}/root.{version}.dsse.json": raw for version, raw in carried.items()}
@@ -122,24 +120,27 @@ class Preview:
 
 
 def preview(spec_path: Path, out: Path | Sequence[Path], volume_size: int | None = None, *, parity: str | int | None = None,
-            swap: bool = False) -> Preview:
+            swap: bool = False, exclude: Sequence[str] = ()) -> Preview:
     """How many drives a bundle would take, and what its repair data would cost. Writes nothing, hashes nothing.
 
     Raises:
         InputError, VerdictError: as :func:`build`, as far as it can be seen without hashing. WorldError: ``bundle.drives-too-few``.
     """
-    asked = spec.read(Path(spec_path))
-    _refuse_bad_paths(asked)
+    asked = spec.read(Path(spec_path), exclude)
+    places = _places(out)
+    vetting.must_lie_apart(asked, places)
+    vetting.refuse(vetting.bad_paths([path for part in asked.parts for path, _ in part.files]))
     sizes: dict[str, int] = {}
     total = 0
-    for path, file in sorted((f for part in asked.parts for f in part.files), key=lambda f: (f[1].stat().st_size > 1 << 20, f[0])):
-        size = file.stat().st_size
-        total += size
-        with open(file, "rb", buffering=0) as source:
-            sizes |= {f"{path}#{n}": length for n, length in enumerate(chunking.plan(source, size, path)[0])}
+    with vetting.source_errors():
+        for path, file in sorted((f for part in asked.parts for f in part.files), key=lambda f: (f[1].stat().st_size > 1 << 20, f[0])):
+            size = file.stat().st_size
+            total += size
+            with open(file, "rb") as source:
+                sizes |= {f"{path}#{n}": length for n, length in enumerate(chunking.plan(source, size, path)[0])}
     names = sum(len(path.encode()) + 200 for part in asked.parts for path, _ in part.files)
     fixed = names + len(sizes) * 300 + (80 << 10)
-    planned = volumes.plan(sizes, fixed, _places(out), volume_size, volumes.read_parity(parity if parity is not None else asked.parity),
+    planned = volumes.plan(sizes, fixed, places, volume_size, volumes.read_parity(parity if parity is not None else asked.parity),
                            swap=swap)
     return Preview(asked.title, sum(len(part.files) for part in asked.parts), total,
                    tuple((v.place, planned.bytes_of(v), v.repair) for v in planned.volumes), planned.parity_bytes)
@@ -152,18 +153,6 @@ def _places(out: Path | Sequence[Path]) -> list[Path]:
 def _small_first(entry: FileEntry) -> tuple[bool, str]:
     """Small files on the first drive, then the large ones in order, so that few span a change of drives."""
     return entry.size > 1 << 20, entry.path
-
-
-def _check_origin(asked: spec.Spec, reads: dict[str, _Read]) -> None:
-    """The shards against their index, and every file against the digest that its publisher names."""
-    tensors = {path: r.tensors for path, r in reads.items() if r.tensors}
-    for part in asked.parts:
-        if part.type == "model":
-            for path, reason in describe.index_findings(part.files, tensors):
-                raise REFUSED(path=path, reason=reason, remedy=AGAIN)
-        for path, digest in part.upstream.items():
-            if reads[path].entry.sha256 != digest:
-                raise REFUSED(path=path, reason=N_("it is not the file that its publisher names"), remedy=AGAIN)
 
 
 def _installed(part: spec.Part) -> int:
@@ -212,35 +201,11 @@ def _roots(chain: Sequence[bytes]) -> dict[int, bytes]:
     carried: dict[int, bytes] = {}
     last: root.Root | None = None
     for raw in chain:
-        last = root.follow(last, raw) if last else root.read(dsse.parse(raw, root.TYPE).payload, raw)
+        last = root.follow(last, raw) if last else root.self_signed(raw)
+        if not carried and last.version != 1:
+            raise root.CHAIN(version=last.version, reason="a bundle carries the whole chain, from version 1")
         carried[last.version] = raw
     return carried
-
-
-def _refuse_bad_paths(asked: spec.Spec) -> None:
-    paths = [path for part in asked.parts for path, _ in part.files]
-    for path in paths:
-        if problem := layout.path_problem(path):
-            raise manifest.PATH(path=path, reason=problem)
-    for first, second in layout.collisions(paths):
-        raise manifest.DUPLICATE(first=first, second=second)
-
-
-def _screen(asked: spec.Spec) -> list[str]:
-    remarks, refused = [], []
-    siblings = frozenset(path for part in asked.parts for path, _ in part.files)
-    for part in asked.parts:
-        for path, file in part.files:
-            with open(file, "rb") as source:
-                for found in screening.screen(part.type, path, file.stat().st_size, source, siblings):
-                    (remarks if found.remark else refused).append(found)
-    if refused:
-        first = refused[0]
-        problem = REFUSED(path=first.path, reason=first.message,
-                          remedy=CONVERT if first.message == screening.WHY_PICKLE else SKIP)
-        problem.params["findings"] = [{"code": f.code, "path": f.path, "message": f.message} for f in refused]
-        raise problem
-    return [f"{f.path}: {f.message}" for f in remarks]
 
 
 def _read_all(ctx: Context, asked: spec.Spec) -> dict[str, _Read]:
@@ -323,7 +288,7 @@ def cosign(places: Sequence[Path], keys: Sequence[PrivateKey]) -> list[Path]:
         InputError: ``bundle.not-found``, ``bundle.several``, ``oms.wrong-key``. VerdictError: the bundle is not in order.
         WorldError: ``bundle.unwritable``.
     """
-    from console.bundles.verify import inspect
+    from console.bundles.inspection import inspect
 
     for key in keys:
         if key.public.alg not in SIGNING:
@@ -332,7 +297,7 @@ def cosign(places: Sequence[Path], keys: Sequence[PrivateKey]) -> list[Path]:
     wrong = [f for f in seen.findings if f["code"] != "remark" and not f.get("pending")]
     if wrong or seen.statement is None:
         first = wrong[0] if wrong else {"path": layout.RELEASE, "message": ""}
-        raise REFUSED(path=first["path"], reason=first["message"], remedy=AGAIN)
+        raise vetting.REFUSED(path=first["path"], reason=first["message"], remedy=vetting.AGAIN)
     sealed = dsse.cosign(seen.envelope_raw, layout.PAYLOAD_TYPE, keys)
     for volume in seen.media.volumes:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import BinaryIO
 
-from console.bundles import headers
+from console.bundles import gguf, headers
 from console.bundles.headers import Tensor
 from console.bundles.layout import CHUNK_MAX
 
@@ -60,7 +60,7 @@ def plan(source: BinaryIO, size: int, path: str) -> tuple[list[int], list[Tensor
     Raises:
         VerdictError: ``bundle.header`` for a weights file whose header is refused.
     """
-    kind = headers.safetensors if path.endswith(".safetensors") else headers.gguf if path.endswith(".gguf") else None
+    kind = headers.safetensors if path.endswith(".safetensors") else gguf.read if path.endswith(".gguf") else None
     if kind is None or size == 0:
         return fixed(size), [], {}
     header, tensors, metadata = kind(source, size, path)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from console.bundles.acceptance import REFUSED
+from console.bundles.acceptance import refused
 from console.bundles.manifest import FileEntry, Index
 from console.bundles.media import GONE, Media, Unsafe, open_plain, still_there
 from console.bundles.repair import Repair
@@ -306,7 +306,7 @@ class _Copy:
             raise _unwritable(self._part, problem, self._entry.size) from None
 
     def _refused(self, message: str, finding: str) -> SealiftError:
-        return REFUSED(path=self._entry.path, message=message, finding=finding)
+        return refused([{"code": finding, "path": self._entry.path, "message": message}])
 
     def _sync(self, out: Any) -> None:
         if not self._fresh:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from console.bundles import archives, packages
 from console.bundles.headers import Tensor
+from console.i18n import N_
 
 MAX_CONFIG_BYTES = 256 << 10
+MAX_INDEX_BYTES = 256 << 20
+INDEX_ENDING = ".safetensors.index.json"
 
 
 def summary(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]]) -> dict[str, Any]:
@@ -52,32 +56,42 @@ def installed_bytes(files: tuple[tuple[str, Path], ...]) -> int:
         with open(file, "rb") as source:
             head = source.read(512)
             source.seek(0)
-            refused, unpacked = archives.problem(head, size, source)
-        total += unpacked if refused is None and unpacked is not None else size
+            unpacked = archives.unpacked_bytes(head, size, source)
+        total += size if unpacked is None else unpacked
     return total
 
 
-def index_findings(files: tuple[tuple[str, Path], ...], tensors: dict[str, list[Tensor]]) -> list[tuple[str, str]]:
-    """(path, what is wrong) where ``*.safetensors.index.json`` and the shards disagree: missing, swapped, extra."""
-    found: list[tuple[str, str]] = []
+def index_findings(files: Sequence[tuple[str, Path]], held: Mapping[str, Set[str]]) -> list[tuple[str, str, dict[str, str]]]:
+    """(path, what is wrong, what stands in it) where ``*.safetensors.index.json`` and the shards disagree: missing, swapped, extra.
+
+    Args:
+        held: by path, the names of the tensors in each ``safetensors`` file.
+    """
+    found: list[tuple[str, str, dict[str, str]]] = []
     for path, file in files:
-        if not path.endswith(".safetensors.index.json"):
+        if not path.endswith(INDEX_ENDING):
             continue
         folder = path.rpartition("/")[0]
-        try:
-            listed = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
-            wanted = {str(tensor): f"{folder}/{shard}" for tensor, shard in listed.items()}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            found.append((path, "the index cannot be read"))
+        wanted = _weight_map(file)
+        if wanted is None:
+            found.append((path, N_("the index cannot be read"), {}))
             continue
-        shards = {p: {t.name for t in listed} for p, listed in tensors.items() if p.rpartition("/")[0] == folder}
-        for shard in sorted(set(wanted.values()) - set(shards)):
-            found.append((shard, "the index names this shard, and it is not there"))
-        for shard in sorted(set(shards) - set(wanted.values())):
-            found.append((shard, "the index does not name this shard"))
-        for shard, names in sorted(shards.items()):
-            expected = {t for t, s in wanted.items() if s == shard}
-            if shard in wanted.values() and names != expected:
-                odd = sorted(names ^ expected)[0]
-                found.append((shard, f"the shard does not hold what the index says: {odd[:120]}"))
+        expected: dict[str, set[str]] = {}
+        for tensor, shard in wanted.items():
+            expected.setdefault(f"{folder}/{shard}", set()).add(tensor)
+        shards = {p: names for p, names in held.items() if p.rpartition("/")[0] == folder}
+        found += [(shard, N_("the index names this shard, and it is not there"), {}) for shard in sorted(expected.keys() - shards.keys())]
+        found += [(shard, N_("the index does not name this shard"), {}) for shard in sorted(shards.keys() - expected.keys())]
+        for shard in sorted(shards.keys() & expected.keys()):
+            if odd := sorted(shards[shard] ^ expected[shard]):
+                found.append((shard, N_("the shard does not hold what the index says: {tensor}"), {"tensor": odd[0][:120]}))
     return found
+
+
+def _weight_map(file: Path) -> dict[str, str] | None:
+    try:
+        with open(file, "rb") as source:
+            raw = source.read(MAX_INDEX_BYTES + 1)
+        return {str(tensor): str(shard) for tensor, shard in json.loads(raw)["weight_map"].items()} if len(raw) <= MAX_INDEX_BYTES else None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return None

@@ -17,6 +17,9 @@ from console.i18n import N_
 _NOT_MEDIA = ("/", "/boot", "/home", "/usr", "/var", "/tmp", "/snap", "/etc", "/opt", "/nix")
 _REMOVABLE_ROOTS = ("/media", "/run/media", "/mnt", "/Volumes")
 _LOCKED = ("crypto_LUKS", "BitLocker")
+SYSTEM, UDEV = Path("/sys/class/block"), Path("/run/udev/data")
+CLOCK_S = 2.0
+"""What the times of FAT are counted in."""
 FULL_BYTES = 1 << 20
 """A drive with less room than this takes not even a record."""
 
@@ -28,6 +31,8 @@ STATES = {
     "unfinished": (N_("Not written to its end"),
                    N_("The writing of a bundle was cut off, or the drive was pulled before it was safely removed. Have "
                       "the bundle written again.")),
+    "written": (N_("Not yet safely removed"),
+                N_("A bundle was written to it since it was plugged in. Remove it safely in the file manager before it is pulled.")),
     "locked": (N_("Locked"), N_("It is encrypted. Unlock it in the file manager; it then appears by itself.")),
     "not-mounted": (N_("Not mounted"), N_("Open it in the file manager; it then appears by itself.")),
     "unreadable": (N_("Unreadable"),
@@ -43,8 +48,9 @@ class Place:
     Attributes:
         path: the mount point or folder; for a drive that is not mounted, its device.
         drive: whether it is a drive, and not a folder that was chosen.
-        state: ready, read-only, full, unfinished (a bundle on it was not written to its end), locked, not-mounted,
-            unreadable (no file system that this computer knows, or no right to read) or gone (it stopped answering).
+        state: ready, read-only, full, unfinished (a bundle on it was not written to its end), written (one was, and the drive
+            was not safely removed since), locked, not-mounted, unreadable (no file system that this computer knows, or no
+            right to read) or gone (it stopped answering).
         free_bytes, total_bytes: None where they could not be read.
     """
 
@@ -59,7 +65,12 @@ class Place:
     @property
     def readable(self) -> bool:
         """Whether there is something to look into."""
-        return self.state in ("ready", "read-only", "full", "unfinished")
+        return self.state in ("ready", "written", "read-only", "full", "unfinished")
+
+    @property
+    def writable(self) -> bool:
+        """Whether a bundle may be written to it."""
+        return self.state in ("ready", "written", "unfinished")
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -67,24 +78,26 @@ class Place:
         return str(self.path), self.state, self.file_system, str(self.total_bytes), str(_changed_at(self.path))
 
 
-def drives() -> list[Place]:
+def drives(system: Path = SYSTEM, udev: Path = UDEV) -> list[Place]:
     """Removable drives: those mounted below the usual places or called removable by the system, then those that are
     plugged in but not mounted."""
     found: dict[str, Place] = {}
     devices = set()
     for part in psutil.disk_partitions(all=False):
         options = part.opts.split(",")
-        devices.add(Path(part.device).name)
+        device = Path(part.device).name
+        devices.add(device)
         usual = any(part.mountpoint == root or part.mountpoint.startswith(root + "/") for root in _REMOVABLE_ROOTS)
         disc = "cdrom" in options and bool(part.fstype)
-        if ("removable" in options or usual or disc) and part.mountpoint not in _NOT_MEDIA:
+        held = (system / device).exists() and _removable(system / device)
+        if ("removable" in options or usual or disc or held) and part.mountpoint not in _NOT_MEDIA:
             found[part.mountpoint] = place(Path(part.mountpoint), drive=True, file_system=part.fstype,
-                                           read_only="ro" in options)
-    return sorted(found.values(), key=lambda entry: str(entry.path)) + unmounted(devices)
+                                           read_only="ro" in options, plugged_at=_plugged_at(system / device, udev))
+    return sorted(found.values(), key=lambda entry: str(entry.path)) + unmounted(devices, system, udev)
 
 
-def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: bool = False) -> Place:
-    """A place that is mounted, with its room and its state."""
+def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: bool = False, plugged_at: float | None = None) -> Place:
+    """A place that is mounted, with its room and its state; ``plugged_at`` in seconds of the system's clock, where it is known."""
     label = path.name or str(path)
     try:
         room = psutil.disk_usage(str(path))
@@ -95,6 +108,8 @@ def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: 
     except OSError:
         return Place(path, label, drive, None, None, file_system, "gone")
     state = "read-only" if read_only else "full" if drive and room.free < FULL_BYTES else "ready"
+    if plugged_at is not None and not read_only and _sealed_at(path) > plugged_at + CLOCK_S:
+        state = "written"
     if _unfinished(path):
         state = "unfinished"
     return Place(path, label, drive, room.free, room.total, file_system, state)
@@ -102,6 +117,23 @@ def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: 
 
 def _bundle_folders(path: Path) -> Path:
     return path if path.name == layout.BUNDLES else path / layout.BUNDLES
+
+
+def _plugged_at(device: Path, udev: Path) -> float | None:
+    """When a device of Linux was plugged in: udev writes down what it found then."""
+    with contextlib.suppress(OSError):
+        return (udev / f"b{(device / 'dev').read_text().strip()}").stat().st_mtime
+    return None
+
+
+def _sealed_at(path: Path) -> float:
+    """When the last bundle on a drive was written to its end; 0 where there is none."""
+    times = [0.0]
+    with contextlib.suppress(OSError), os.scandir(_bundle_folders(path)) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                times.append(os.lstat(os.path.join(entry.path, layout.SEALED)).st_mtime)
+    return max(times)
 
 
 def _unfinished(path: Path) -> bool:
@@ -118,8 +150,7 @@ def _changed_at(path: Path) -> int:
     return 0
 
 
-def unmounted(mounted: set[str], system: Path = Path("/sys/class/block"), udev: Path = Path("/run/udev/data")
-              ) -> list[Place]:
+def unmounted(mounted: set[str], system: Path = SYSTEM, udev: Path = UDEV) -> list[Place]:
     """Removable block devices of Linux that are in no mount table, by what udev found on them; empty elsewhere."""
     found = []
     with contextlib.suppress(OSError):

@@ -27,10 +27,14 @@ HEX64 = re.compile(r"[0-9a-f]{64}")
 BUNDLE_ID = re.compile(r"[0-9a-f]{32}")
 OMS_FILE = re.compile(r"oms/[a-z0-9][a-z0-9._-]{0,63}\.oms\.sig")
 ROOT_FILE = re.compile(r"trust/root\.[1-9][0-9]{0,5}\.dsse\.json")
+FIELD = re.compile(r"[a-z0-9_]{1,64}")
 CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 COMPONENT_ID = SITE_ID = CHANNEL
 _FORBIDDEN = re.compile(r'[\\<>:"|?*\x00-\x1f\x7f]')
-_WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)", re.IGNORECASE)
+_WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$|clock\$) *(\.|$)", re.IGNORECASE)
+_PLAIN = re.compile(r"(?:(?!(?:con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$|clock\$) *(?:[./]|$))[ !#-)+-.0-9;=@-\[\]-{}~]{0,239}"
+                    r"[!#-)+\-,0-9;=@-\[\]-{}~](?:/(?!$)|$))+", re.IGNORECASE)
+"""Most paths: of printable ASCII that every drive takes. Only what is not of this form is looked at part by part."""
 COMPONENT_TYPES = ("model", "runtime", "playbook", "catalog", "config", "docs")
 FORMATS = ("safetensors", "gguf", "onnx", "wheel", "deb", "rpm", "run", "oci", "other")
 
@@ -42,6 +46,8 @@ def object_path(folder: Path, digest: str) -> Path:
 
 def path_problem(path: str) -> str | None:
     """Why ``path`` may not stand in a bundle, or None."""
+    if len(path) <= MAX_PATH_BYTES and path.count("/") < MAX_PARTS and _PLAIN.fullmatch(path):
+        return None
     try:
         raw = path.encode("utf-8")
     except UnicodeEncodeError:
@@ -97,4 +103,4 @@ def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
 
 def fold(path: str) -> str:
     """``path`` as a drive that ignores case and Unicode form sees it."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -12,16 +12,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from console.bundles import layout, manifest, screening
-from console.bundles.acceptance import REFUSED, accept
+from console.bundles import layout, manifest, publishers, receipts, screening
+from console.bundles.acceptance import Site, accept, refused
 from console.bundles.copying import LIBRARY, SPACE, Copying
+from console.bundles.inspection import Inspection, inspect
 from console.bundles.manifest import Component, FileEntry, Statement
-from console.bundles.media import GONE, Unsafe, carried_roots, only, read_small
-from console.bundles.verify import Inspection, inspect
+from console.bundles.media import Unsafe, read_small
+from console.bundles.workers import in_step
 from console.bundles.writing import sync_folder
 from console.errors import InputError, SealiftError, VerdictError, WorldError, code
 from console.events import Changed
@@ -29,7 +31,6 @@ from console.i18n import N_
 from console.jobs.job import Context, JobSpec
 from console.store import library as table
 from console.trust import dsse, oms
-from console.trust.canonical import encode
 from console.units import size as shown_size
 from console.units import utc_now
 
@@ -57,9 +58,8 @@ DAMAGED = code("bundle.library-damaged", WorldError, N_("The library's copy of {
 
 SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
-VOLUMES_READ = "volumes.json"
+VOLUMES_READ, MEDIA_READ = "volumes.json", "media.json"
 RECEIPT = "receipt.dsse.json"
-RECEIPT_TYPE = "application/vnd.sealift.receipt+json"
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,22 @@ class Library:
                        row["imported_at"], statement.components, files, tuple(row["signers"]))
 
     def verify(self, ctx: Context, release: Release) -> list[dict[str, str]]:
-        """Hash a release's files at rest; findings, empty when all is well."""
+        """Hash a release's files at rest, with a thread a core; findings, empty when all is well."""
         findings, done = [], 0
-        for entry in release.files:
-            ctx.progress(done, release.bytes, "bytes")
-            try:
-                good = oms.file_digest(self.file(entry.sha256)) == (entry.sha256, entry.size)
-            except OSError:
-                good = False
-            if not good:
-                findings.append({"code": "digest", "path": entry.path, "message": LOST})
-            done += entry.size
+
+        def good(entry: FileEntry) -> bool:
+            ctx.checkpoint()
+            with contextlib.suppress(OSError):
+                return oms.file_digest(self.file(entry.sha256)) == (entry.sha256, entry.size)
+            return False
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            answers = in_step(pool, (lambda entry=entry: good(entry) for entry in release.files))
+            for entry, whole in zip(release.files, answers, strict=True):
+                if not whole:
+                    findings.append({"code": "digest", "path": entry.path, "message": LOST})
+                done += entry.size
+                ctx.progress(done, release.bytes, "bytes")
         return findings
 
     # Importing -------------------------------------------------------------------------------------------------------
@@ -189,12 +194,10 @@ class Library:
         self._engine.require("operator")
         self._engine.site.need()
         ctx.phase(N_("Check the signature"))
-        chain = self._carried(media)
-        seen = inspect(media, *self._believed(chain))
+        seen = inspect(media, Site(self._engine))
         try:
-            self._engine.trust.view(chain)
             statement = accept(self._engine, ctx, seen, overrides)
-            self._engine.trust.follow(chain)
+            self._engine.trust.follow([seen.roots[version] for version in sorted(seen.roots)])
             self._check_root(statement)
         except VerdictError as refusal:
             self._record_refusal(seen, refusal)
@@ -220,33 +223,16 @@ class Library:
         self._engine.events.publish(Changed(None, frozenset({"library"})))
         return imported
 
-    def _carried(self, media: Sequence[Path]) -> list[bytes]:
-        found = only(media)
-        try:
-            return carried_roots(found)
-        except OSError as problem:
-            raise GONE(place=str(found.volumes[0].folder), reason=problem.strerror or "?") from None
-
-    def _believed(self, chain: list[bytes]) -> tuple[dict, int, frozenset[str]]:
-        """Keys, threshold and revoked keys after the bundle's chain of roots; as before it where the chain is refused,
-        which the caller then finds out."""
-        try:
-            view = self._engine.trust.view(chain)
-        except VerdictError:
-            view = self._engine.trust.view([])
-        return view.believed, view.threshold, view.revoked
-
     def _check_root(self, statement: Statement) -> None:
         root = self._engine.trust.root()
         if root is not None and statement.root_version > root.version:
-            raise REFUSED(path=layout.TRUST, message=N_("the bundle names a trust root that it does not carry"),
-                          finding="root-chain")
+            raise refused([{"code": "root-chain", "path": layout.TRUST, "message": N_("the bundle names a trust root that it does not carry")}])
 
     def _record_refusal(self, seen: Inspection, refusal: SealiftError) -> None:
         identity = seen.statement.release_id if seen.statement else seen.media.bundle_id
         self._engine.audit.append("bundle.refuse", outcome="denied",
                                   obj={"kind": "bundle", "id": identity, "digest": None}, reason=refusal.code,
-                                  detail={"message": str(refusal), "findings": seen.findings[:20]})
+                                  detail={"message": str(refusal), "findings": refusal.params.get("findings", seen.findings)[:20]})
 
     def _check_space(self, seen: Inspection) -> None:
         with _library_errors(self.root):
@@ -274,6 +260,7 @@ class Library:
         staging = self._staging(statement)
         with _library_errors(staging):
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+            media = _media_read(staging, seen)
         ctx.phase(N_("Copy and check"))
         copying = Copying(ctx, staging, seen.media, self.file, manifest.Index(seen.files, seen.parity))
         copying.run()
@@ -283,8 +270,9 @@ class Library:
         ctx.phase(N_("Screen the contents"))
         self._screen(ctx, seen, statement, staging)
         self._check_model_signatures(seen, statement)
+        self._check_publishers(ctx, seen, statement, staging)
         with _library_errors(self.root):
-            return self._enter(ctx, seen, statement, staging, copying)
+            return self._enter(ctx, seen, statement, staging, copying, media)
 
     def _waiting(self, seen: Inspection, staging: Path, copying: Copying) -> SealiftError:
         """What is said when chunks are lacking: which drive comes next, or that none can help."""
@@ -302,52 +290,88 @@ class Library:
         if damaged:
             _write(staging / VOLUMES_READ, json.dumps({n: digests for n, digests in read.items() if n not in damaged}).encode())
             return BAD_VOLUME(volumes=", ".join(map(str, damaged)), of=of, path=lacking)
-        return REFUSED(path=lacking, message=N_("a chunk of it lies on none of the drives"), finding="object-missing")
+        return refused([{"code": "object-missing", "path": lacking, "message": N_("a chunk of it lies on none of the drives")}])
 
     def _screen(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path) -> None:
-        kinds = {c.id: c.type for c in statement.components}
-        siblings = frozenset(f.path for f in seen.files)
-        for entry in seen.files:
-            ctx.checkpoint()
+        """Every file of it, with a thread a core; all findings are told, not only the first."""
+        kinds, sizes = {c.id: c.type for c in statement.components}, {f.path: f.size for f in seen.files}
+
+        def opened(entry: FileEntry) -> BinaryIO:
             staged = staging / entry.sha256
-            with open(staged if staged.is_file() else self.file(entry.sha256), "rb") as source:
-                for found in screening.screen(kinds[entry.component], entry.path, entry.size, source, siblings):
-                    if found.remark:
-                        ctx.note(N_("{path}: {message}"), path=found.path, message=found.message)
-                    else:
-                        raise REFUSED(path=found.path, message=found.message, finding=found.code)
+            return open(staged if staged.is_file() else self.file(entry.sha256), "rb", buffering=1 << 16)
+
+        def judged(entry: FileEntry) -> list[screening.Finding]:
+            ctx.checkpoint()
+            with opened(entry) as source:
+                return screening.screen(kinds[entry.component], entry.path, entry.size, source, sizes, external)
+
+        named: set[str] = set()
+        for entry in seen.files:
+            if kinds[entry.component] == "model" and entry.path.lower().endswith(".onnx"):
+                with opened(entry) as source:
+                    named |= screening.external_data(entry.path, entry.size, source)
+        external, bad = frozenset(named), []
+        with ThreadPoolExecutor(os.cpu_count()) as pool, _library_errors(staging):
+            for found in in_step(pool, (lambda entry=entry: judged(entry) for entry in seen.files)):
+                bad += [f.told() for f in found if not f.remark]
+                for remark in (f for f in found if f.remark):
+                    ctx.note(N_("{path}: {message}"), path=remark.path, message=remark.text)
+        if bad:
+            raise refused(bad)
 
     def _check_model_signatures(self, seen: Inspection, statement: Statement) -> None:
         """Each model's own signature must be the one of the release, and list exactly the bundle's files of it."""
-        keys = [key for key, _ in self._engine.trust.believed().values()]
-        for component in statement.components:
-            if component.oms is None:
-                if component.type == "model":
-                    raise REFUSED(path=component.path, message=N_("the model carries no signature of its own"),
-                                  finding="missing")
-                continue
-            try:
-                raw = read_small(seen.media.first / component.oms, oms.MAX_SIGNATURE_BYTES)
-            except Unsafe as problem:
-                raise REFUSED(path=component.oms, message=N_("the model's signature is not there"),
-                              finding=problem.code) from None
-            if hashlib.sha256(raw).hexdigest() != component.oms_sha256:
-                raise REFUSED(path=component.oms, message=N_("the model's signature is another one"), finding="digest")
-            prefix = component.path + "/"
-            files = {f.path.removeprefix(prefix): f.sha256 for f in seen.files if f.component == component.id}
-            for found in oms.check_listing(raw, files, keys):
-                if found.code != "key":  # who signed the model is shown; the release vouches for the signature
-                    raise REFUSED(path=f"{component.oms}: {found.path}", message=found.message, finding=found.code)
+        bad = [told for component in statement.components for told in self._model_findings(seen, component)]
+        if bad:
+            raise refused(bad)
 
-    def _enter(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path, copying: Copying) -> Imported:
+    def _check_publishers(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path) -> None:
+        """Signatures that publishers laid beside their models; what does not fit is refused, who signed is told."""
+        entries, bad = {f.path: f for f in seen.files}, []
+
+        def read(path: str) -> bytes:
+            staged = staging / entries[path].sha256
+            return (staged if staged.is_file() else self.file(entries[path].sha256)).read_bytes()
+
+        for component in (c for c in statement.components if c.type == "model"):
+            digests = {f.path: f.sha256 for f in seen.files if f.component == component.id}
+            with _library_errors(staging):
+                for checked in publishers.check(component.path, digests, read, seen.beliefs.publishers):
+                    seen.publishers.append({"component": component.id} | checked.as_json())
+                    ctx.note(N_("{path}: {message}"), path=checked.path, message=publishers.summary(checked))
+                    bad += [f.told() for f in checked.findings if not f.remark]
+        if bad:
+            raise refused(bad)
+
+    def _model_findings(self, seen: Inspection, component: Component) -> list[dict[str, str]]:
+        def told(code: str, path: str, message: str) -> list[dict[str, str]]:
+            return [{"code": code, "path": path, "message": message}]
+
+        if component.oms is None:
+            return told("missing", component.path, N_("the model carries no signature of its own")) if component.type == "model" else []
+        try:
+            raw = read_small(seen.media.first / component.oms, oms.MAX_SIGNATURE_BYTES)
+        except Unsafe as problem:
+            return told("missing" if problem.code == "object-missing" else problem.code, component.oms, N_("the model's signature is not there"))
+        if hashlib.sha256(raw).hexdigest() != component.oms_sha256:
+            return told("digest", component.oms, N_("the model's signature is another one"))
+        prefix = component.path + "/"
+        files = {f.path.removeprefix(prefix): f.sha256 for f in seen.files if f.component == component.id}
+        keys = [key for key, _ in seen.beliefs.keys.values()]
+        # Who signed the model is shown; the release vouches for the signature.
+        return [one for found in oms.check_listing(raw, files, keys).findings if found.code != "key"
+                for one in told(found.code, f"{component.oms}: {found.path}", found.message)]
+
+    def _enter(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path, copying: Copying,
+               media: list[dict[str, Any]]) -> Imported:
         ctx.checkpoint()
         title = statement.bundle["title"]
         approvers = tuple(self._engine.approvals.use("import", title, statement.release_id))
         self._move_in(seen, staging)
-        receipt = self._receipt(seen, statement, copying, approvers)
+        receipt = self._receipt(seen, statement, copying, approvers, media)
         folder = self.root / "releases" / statement.release_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sealed = dsse.seal(RECEIPT_TYPE, encode(receipt), [self._engine.audit.key()])
+        sealed = receipts.seal(receipt, self._engine.audit.key())
         for name, raw in ((layout.RELEASE, seen.envelope_raw), (layout.INDEX, seen.index_raw), (RECEIPT, sealed)):
             _write(folder / name, raw)
         sync_folder(folder)
@@ -373,13 +397,14 @@ class Library:
         for folder in folders:
             sync_folder(folder)
 
-    def _receipt(self, seen: Inspection, statement: Statement, copying: Copying, approvers: tuple[str, ...]) -> dict[str, Any]:
+    def _receipt(self, seen: Inspection, statement: Statement, copying: Copying, approvers: tuple[str, ...],
+                 media: list[dict[str, Any]]) -> dict[str, Any]:
         return {"v": 1, "site": self._engine.site.need().site_id, "release_id": statement.release_id,
                 "bundle_id": seen.media.bundle_id, "title": statement.bundle["title"], "channel": statement.channel,
                 "sequence": statement.sequence, "index_sha256": statement.index_sha256, "imported_at": utc_now(),
                 "imported_by": self._engine.actor.id, "approvers": list(approvers),
-                "media": [{"number": v.number, "label": v.label} for v in seen.media.volumes], "verdict": "verified",
-                "signers": seen.signers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
+                "media": media, "verdict": "verified",
+                "signers": seen.signers, "publishers": seen.publishers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
                 "bytes_copied": copying.copied, "bytes_reused": copying.reused, "bytes_rebuilt": copying.rebuilt}
 
     def receipt(self, release: Release) -> bytes:
@@ -393,6 +418,15 @@ class Library:
             return path.read_bytes()
         except OSError:
             raise DAMAGED(path=str(path)) from None
+
+    def write_receipt(self, release: Release, place: Path) -> Path:
+        """Write it to a file, or into ``RECEIPTS`` of a folder or drive; where it is now.
+
+        Raises:
+            WorldError: ``bundle.library-damaged``, ``bundle.receipt-unwritable``.
+        """
+        row = next(r for r in table.releases(self._engine.store) if r["release_id"] == release.release_id)
+        return receipts.write(self.receipt(release), row["receipt"], place)
 
     def remove(self, name: str) -> Release:
         """Take a release out of the library; files that another release needs stay.
@@ -439,6 +473,17 @@ def _volumes_read(staging: Path) -> dict[int, list[str]]:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return {int(number): list(digests) for number, digests in json.loads((staging / VOLUMES_READ).read_bytes()).items()}
     return {}
+
+
+def _media_read(staging: Path, seen: Inspection) -> list[dict[str, Any]]:
+    """The volumes that this import has read from, those of earlier passes too: they stand in its receipt."""
+    known: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        known = {str(v["number"]): v for v in json.loads((staging / MEDIA_READ).read_bytes())}
+    known |= {str(v.number): {"number": v.number, "label": v.label} for v in seen.media.volumes}
+    media = sorted(known.values(), key=lambda v: v["number"])
+    _write(staging / MEDIA_READ, json.dumps(media).encode())
+    return media
 
 
 def _write(path: Path, data: bytes) -> None:

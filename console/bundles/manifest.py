@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from console.bundles import layout
 from console.bundles.parity import MAX_GROUP, Group
-from console.errors import VerdictError, code
+from console.errors import SealiftError, VerdictError, code
 from console.i18n import N_
 from console.trust.canonical import decode, encode
 
@@ -30,6 +32,7 @@ DUPLICATE = code("bundle.dup-name", VerdictError,
 
 MAX_COMPONENTS = 1000
 MAX_GROUPS = 1_000_000
+MAX_PROBLEMS = 1000
 READ_CHARS = 256 << 10
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -53,10 +56,11 @@ class Index:
 
     files: tuple[FileEntry, ...]
     parity: tuple[Group, ...] = ()
+    chunk_max: int = layout.CHUNK_MAX
 
-    @property
+    @cached_property
     def objects(self) -> dict[str, int]:
-        """Bytes of every object by digest: chunks of files first, then parity objects."""
+        """Bytes of every object by digest: chunks of files first, in the files' order, then parity objects."""
         return {d: n for f in self.files for d, n in f.chunks} | {g.object[0]: g.object[1] for g in self.parity}
 
 
@@ -164,6 +168,80 @@ def read_index(raw: bytes) -> Index:
     Raises:
         VerdictError: ``trust.size``, ``trust.json``, ``bundle.index``, ``bundle.path``, ``bundle.dup-name``.
     """
+    index, problems = judge_index(raw)
+    if index is None or problems:
+        raise problems[0]
+    return index
+
+
+def judge_index(raw: bytes) -> tuple[Index | None, list[SealiftError]]:
+    """An index as far as it can be read, and everything that is wrong with it; None where it cannot be gone by."""
+    problems: list[SealiftError] = []
+    try:
+        chunk_max, files, parity = _plain_parts(raw, problems) or _any_parts(raw, problems)
+        if not files:
+            raise INDEX(reason="none of its files is in order")
+        _judge_files(files, problems)
+        sizes = _sizes(files)
+        return Index(tuple(files), _parity(parity, sizes) if parity is not None else (), chunk_max), problems
+    except SealiftError as problem:
+        return None, [*problems, problem]
+
+
+def _judge_files(files: list[FileEntry], problems: list[SealiftError]) -> None:
+    if any(before.path >= after.path for before, after in pairwise(files)):
+        problems.append(INDEX(reason="its files are not in order, or one is named twice"))
+    if sum(f.size for f in files) > layout.MAX_TOTAL_BYTES:
+        problems.append(INDEX(reason="its files are larger than a bundle may be"))
+    clashes = layout.collisions(dict.fromkeys(f.path for f in files))
+    problems += [DUPLICATE(first=first, second=second) for first, second in clashes[:MAX_PROBLEMS]]
+
+
+_CHUNK = re.compile(rb'\["([0-9a-f]{64})",([1-9]\d{0,7})\]')
+_FILE = re.compile(rb'\{"chunks":\[((?:CHUNK(?:,CHUNK)*+)?)\],"component":"([^"\\\x00-\x1f]*)","exec":(true|false),"path":"([^"\\\x00-\x1f]*)",'
+                   rb'"sha256":"([0-9a-f]{64})","size":(0|[1-9]\d{0,14})\}([,\]])'.replace(b"CHUNK", rb'\["[0-9a-f]{64}",[1-9]\d{0,7}\]'))
+_GROUP = re.compile(rb'\{"object":\["([0-9a-f]{64})",([1-9]\d{0,7})\],"of":\[((?:HEX(?:,HEX)*+)?)\]\}([,\]])'.replace(b"HEX", rb'"[0-9a-f]{64}"'))
+_START = re.compile(rb'\{"chunk_max":([1-9]\d{0,7}),"files":\[')
+_PARITY, _REST, _END = b',"hash":"sha256","parity":[', b',"hash":"sha256"', b',"v":1}'
+
+
+def _plain_parts(raw: bytes, problems: list[SealiftError]) -> tuple[int, list[FileEntry], list[Any] | None] | None:
+    """Largest chunk, files and repair data of an index that is written just as ours are, taken apart file by file: as one value, that of a large
+    bundle would take ten times the memory of its bytes. None for what has to be looked at more closely."""
+    start, noted = _START.match(raw), len(problems)
+    if start is None or not len(raw) <= layout.MAX_INDEX_BYTES or int(start[1]) > layout.CHUNK_MAX:
+        return None
+    files, at, more = [], start.end(), True
+    while more and len(files) + len(problems) < layout.MAX_FILES and (found := _FILE.match(raw, at)):
+        try:
+            path, component = found[4].decode("utf-8"), found[2].decode("utf-8")
+        except UnicodeDecodeError:
+            break
+        entry = _judged((path, int(found[6]), found[5].decode(), component, found[3] == b"true", _chunks(found[1])), int(start[1]), problems)
+        files += [entry] if entry is not None else []
+        at, more = found.end(), found[7] == b","
+    if more and len(files) + len(problems) >= layout.MAX_FILES:
+        raise INDEX(reason=f"it lists more than {layout.MAX_FILES} files")
+    groups: list[Any] | None = None
+    if not more and raw.startswith(_PARITY, at):
+        groups, at, more = [], at + len(_PARITY), True
+        while more and len(groups) < MAX_GROUPS and (found := _GROUP.match(raw, at)):
+            groups.append({"object": [found[1].decode(), int(found[2])], "of": [d.strip('"') for d in found[3].decode().split(",") if d]})
+            at, more = found.end(), found[4] == b","
+    elif raw.startswith(_REST, at):
+        at += len(_REST)
+    if more or raw[at:] != _END:
+        del problems[noted:]
+        return None
+    return int(start[1]), files, groups
+
+
+def _chunks(raw: bytes) -> list[tuple[str, int]]:
+    return [(found[1].decode(), int(found[2])) for found in _CHUNK.finditer(raw)]
+
+
+def _any_parts(raw: bytes, problems: list[SealiftError]) -> tuple[int, list[FileEntry], list[Any] | None]:
+    """The same of any index; mostly it says why one is refused."""
     value = decode(raw, max_bytes=layout.MAX_INDEX_BYTES, what=layout.INDEX)
     top = _Fields(value, INDEX, "the index")
     top.only("v", "hash", "chunk_max", "files", "parity")
@@ -171,18 +249,18 @@ def read_index(raw: bytes) -> Index:
         raise INDEX(reason="it is of another version")
     chunk_max = top.take("chunk_max", int, lambda n: 1 <= n <= layout.CHUNK_MAX)
     listed = top.take("files", list, lambda f: 0 < len(f) <= layout.MAX_FILES)
-    files = tuple(_file(item, chunk_max) for item in listed)
+    parity = top.take("parity", list, lambda g: 0 < len(g) <= MAX_GROUPS) if "parity" in value else None
     if not _canonical(value, raw):
-        raise INDEX(reason="it is not in canonical form")
-    paths = [f.path for f in files]
-    if paths != sorted(set(paths)):
-        raise INDEX(reason="its files are not in order, or one is named twice")
-    if sum(f.size for f in files) > layout.MAX_TOTAL_BYTES:
-        raise INDEX(reason="its files are larger than a bundle may be")
-    for first, second in layout.collisions(paths):
-        raise DUPLICATE(first=first, second=second)
-    sizes = _sizes(files)
-    return Index(files, _parity(top.take("parity", list, lambda g: 0 < len(g) <= MAX_GROUPS), sizes) if "parity" in value else ())
+        problems.append(INDEX(reason="it is not in canonical form"))
+    files = []
+    for item in listed:
+        try:
+            entry = _judged(_fields_of(item), chunk_max, problems)
+        except SealiftError as problem:
+            _note(problem, problems)
+        else:
+            files += [entry] if entry is not None else []
+    return chunk_max, files, parity
 
 
 def known_files(index: BinaryIO) -> tuple[FileEntry, ...]:
@@ -210,7 +288,10 @@ def known_files(index: BinaryIO) -> tuple[FileEntry, ...]:
                     raise
                 text, at = text[at:] + more, 0
                 continue
-            files.append(_file(item, layout.CHUNK_MAX))
+            problems: list[SealiftError] = []
+            if (entry := _judged(_fields_of(item), layout.CHUNK_MAX, problems)) is None:
+                raise problems[0]
+            files.append(entry)
             if after == "]":
                 return tuple(files)
             if after != ",":
@@ -227,27 +308,44 @@ def _canonical(value: Any, raw: bytes) -> bool:
         return False
 
 
-def _file(item: Any, chunk_max: int) -> FileEntry:
+def _fields_of(item: Any) -> tuple[str, int, str, str, bool, list[tuple[str, int]]]:
     fields = _Fields(item, INDEX, "a file")
     fields.only("path", "size", "sha256", "component", "exec", "chunks")
-    path = fields.take("path", str)
-    if problem := layout.path_problem(path):
-        raise PATH(path=path, reason=problem)
-    size = fields.take("size", int, _natural)
-    sha256 = fields.take("sha256", str, _digest)
+    path, size, sha256 = fields.take("path", str), fields.take("size", int, _natural), fields.take("sha256", str, _digest)
     chunks = []
     for chunk in fields.take("chunks", list):
         if not (isinstance(chunk, list) and len(chunk) == 2 and isinstance(chunk[0], str) and _digest(chunk[0])
-                and isinstance(chunk[1], int) and not isinstance(chunk[1], bool) and 1 <= chunk[1] <= chunk_max):
+                and isinstance(chunk[1], int) and not isinstance(chunk[1], bool)):
             raise INDEX(reason=f"a chunk of {path} is malformed")
-        # A file of one chunk has its digest: once in memory is enough.
-        chunks.append((sha256 if chunk[0] == sha256 else chunk[0], chunk[1]))
-    if sum(length for _, length in chunks) != size:
-        raise INDEX(reason=f"the chunks of {path} do not add up to its size")
-    if len(chunks) < 2 and sha256 != (chunks[0][0] if chunks else EMPTY_SHA256):
-        raise INDEX(reason=f"the digest of {path} is not that of its only chunk")
-    return FileEntry(path, size, sha256, sys.intern(fields.take("component", str, layout.COMPONENT_ID.fullmatch)),
-                     fields.take("exec", bool), tuple(chunks))
+        chunks.append((chunk[0], chunk[1]))
+    return path, size, sha256, fields.take("component", str), fields.take("exec", bool), chunks
+
+
+def _note(problem: SealiftError, problems: list[SealiftError]) -> None:
+    problems.append(problem)
+    if len(problems) > MAX_PROBLEMS:
+        raise problem
+
+
+def _judged(told: tuple[str, int, str, str, bool, list[tuple[str, int]]], chunk_max: int, problems: list[SealiftError]) -> FileEntry | None:
+    """One file's entry when it keeps the rules; each that it breaks is noted."""
+    path, size, sha256, component, executable, chunks = told
+    before = len(problems)
+    if reason := layout.path_problem(path):
+        _note(PATH(path=path, reason=reason), problems)
+    if not layout.COMPONENT_ID.fullmatch(component):
+        _note(INDEX(reason=f"component of {path} is {component[:80]!r}"), problems)
+    if not all(1 <= length <= chunk_max for _, length in chunks):
+        _note(INDEX(reason=f"a chunk of {path} is malformed"), problems)
+    elif sum(length for _, length in chunks) != size:
+        _note(INDEX(reason=f"the chunks of {path} do not add up to its size"), problems)
+    elif len(chunks) < 2 and sha256 != (chunks[0][0] if chunks else EMPTY_SHA256):
+        _note(INDEX(reason=f"the digest of {path} is not that of its only chunk"), problems)
+    if len(problems) > before:
+        return None
+    # A file of one chunk has its digest: once in memory is enough.
+    listed = ((sha256, size),) if len(chunks) == 1 else tuple(chunks)
+    return FileEntry(path, size, sha256, sys.intern(component), executable, listed)
 
 
 def _sizes(files: Sequence[FileEntry]) -> dict[str, int]:

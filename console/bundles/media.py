@@ -9,7 +9,7 @@ import io
 import os
 import stat
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -27,6 +27,7 @@ SEVERAL = code("bundle.several", InputError, N_("{place} holds several bundles: 
 GONE = code("bundle.media-removed", WorldError, N_("{place} cannot be read any more: {reason}."),
             N_("Plug the drive in again and repeat; what was copied and checked is not copied again."), retryable=True)
 
+MAX_ROOTS, MAX_ROOT_BYTES = 1000, 1 << 20
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -83,22 +84,23 @@ def index_digest(folder: Path) -> str:
     return ""
 
 
-def carried_roots(media: Media) -> list[bytes]:
-    """The trust roots that a bundle carries, by version; what is no plain small file is left out.
+def read_roots(folder: Path) -> dict[int, bytes | str]:
+    """The trust roots in a bundle's folder by version: the bytes of each, or the code of what lies in its place.
 
     Raises:
         OSError: the drive does not answer.
     """
-    found: dict[int, bytes] = {}
-    for volume in media.volumes:
-        folder = volume.folder / layout.TRUST
-        if folder.is_symlink() or not folder.is_dir():
-            continue
-        for file in folder.iterdir():
-            if layout.ROOT_FILE.fullmatch(f"{layout.TRUST}/{file.name}"):
-                with contextlib.suppress(Unsafe):
-                    found.setdefault(int(file.name.split(".")[1]), read_small(file, 1 << 20))
-    return [found[version] for version in sorted(found)]
+    place = folder / layout.TRUST
+    if place.is_symlink() or not place.is_dir():
+        return {}
+    found: dict[int, bytes | str] = {}
+    for file in sorted(place.iterdir()):
+        if layout.ROOT_FILE.fullmatch(f"{layout.TRUST}/{file.name}") and len(found) < MAX_ROOTS:
+            try:
+                found[int(file.name.split(".")[1])] = read_small(file, MAX_ROOT_BYTES)
+            except Unsafe as problem:
+                found[int(file.name.split(".")[1])] = problem.code
+    return found
 
 
 def linked_folders(folder: Path) -> list[Path]:
@@ -217,15 +219,23 @@ def _volume(folder: Path) -> Volume:
         if all(type(hint[name]) is int for name in ("number", "of")) and 1 <= hint["number"] <= hint["of"] <= 10_000:
             number, of, label = hint["number"], hint["of"], str(hint.get("label", ""))[:40]
             objects = hint["objects"] if type(hint.get("objects")) is int else None
-    return Volume(folder, number, of, label, os.path.lexists(folder / layout.SEALED), objects)
+    return Volume(folder, number, of, label, _is_plain(folder / layout.SEALED), objects)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 class ChunkedFile(io.RawIOBase):
-    """One file of a bundle, read across its objects, for screening before anything is copied."""
+    """One file of a bundle, read across its objects, for screening before anything is copied. ``bad`` are objects that are
+    not what they are called; another copy is read where there is one."""
 
-    def __init__(self, media: Media, entry: FileEntry):
+    def __init__(self, media: Media, entry: FileEntry, bad: Collection[Path] = ()):
         super().__init__()
-        self._media, self._entry, self._at = media, entry, 0
+        self._media, self._entry, self._bad, self._at = media, entry, bad, 0
         self._starts = [0, *accumulate(length for _, length in entry.chunks)]
 
     def readable(self) -> bool:
@@ -255,9 +265,15 @@ class ChunkedFile(io.RawIOBase):
         places = self._media.object_files(digest)
         if not places:
             raise Unsafe("object-missing")
-        with open_plain(places[0]) as source:
-            source.seek(inside)
-            data = source.read(min(len(buffer), length - inside)) or b""
+        place = next((p for p in places if p not in self._bad), places[0])
+        try:
+            with open_plain(place) as source:
+                source.seek(inside)
+                data = source.read(min(len(buffer), length - inside)) or b""
+        except OSError as problem:
+            if problem.errno == errno.EIO and still_there(place.parents[2]):
+                raise Unsafe("object-unreadable") from None
+            raise
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -271,10 +287,11 @@ def still_there(folder: Path) -> bool:
         return False
 
 
-def digest_of(path: Path, size: int, buffer: memoryview) -> tuple[str, str | None]:
+def digest_of(path: Path, size: int, buffer: memoryview, keep: bytearray | None = None) -> tuple[str, str | None]:
     """(SHA-256 hex, finding code or None) of an object that must have ``size`` bytes; never reads more than that.
 
     ``buffer`` is what it reads through: a new one for each of a million objects would cost more than hashing them.
+    ``keep`` is filled with what was read.
 
     Raises:
         OSError: the drive does not answer any more.
@@ -289,6 +306,8 @@ def digest_of(path: Path, size: int, buffer: memoryview) -> tuple[str, str | Non
                 if not count:
                     return "", "object-size"
                 digest.update(buffer[:count])
+                if keep is not None:
+                    keep += buffer[:count]
                 left -= count
             return digest.hexdigest(), None
     except Unsafe as problem:

@@ -14,7 +14,7 @@ from console.bundles.headers import HEADER
 from console.errors import SealiftError
 
 MAX_DEPTH = 32
-MAX_FIELDS = 20_000_000
+MAX_FIELDS = 5_000_000
 MAX_TEXT = 1 << 16
 
 # ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, SparseTensorProto, FunctionProto, TrainingInfoProto.
@@ -35,9 +35,10 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "
 
 @dataclass
 class Outline:
-    """What a model file points at: ``locations`` of external data, operator ``domains`` that are not ONNX's own."""
+    """What a model file points at: ``locations`` of external data with the bytes that each must have at least, operator
+    ``domains`` that are not ONNX's own."""
 
-    locations: set[str] = field(default_factory=set)
+    locations: dict[str, int] = field(default_factory=dict)
     domains: set[str] = field(default_factory=set)
     fields: int = 0
     graphs: int = 0
@@ -50,13 +51,13 @@ def outline(source: BinaryIO, size: int, path: str) -> Outline:
         VerdictError: ``bundle.header``.
     """
     found = Outline()
-    _walk(_Wire(source, path), _MODEL, size, 0, found)
+    _walk(Wire(source, path), _MODEL, size, 0, found)
     if not found.graphs:
         raise HEADER(path=path, reason="it holds no graph")
     return found
 
 
-class _Wire:
+class Wire:
     """Protocol buffer fields, never beyond where their message ends."""
 
     def __init__(self, source: BinaryIO, path: str):
@@ -105,10 +106,11 @@ class _Wire:
             raise self.refuse("a field in it is longer than what holds it")
 
 
-def _walk(wire: _Wire, kind: int, end: int, depth: int, found: Outline) -> None:
+def _walk(wire: Wire, kind: int, end: int, depth: int, found: Outline) -> None:
     if depth > MAX_DEPTH:
         raise wire.refuse("it is nested too deeply")
     found.graphs += kind == _GRAPH
+    external: dict[str, str] = {}
     for number, length in wire.fields(end):
         found.fields += 1
         if found.fields > MAX_FIELDS:
@@ -123,19 +125,23 @@ def _walk(wire: _Wire, kind: int, end: int, depth: int, found: Outline) -> None:
             if domain not in STANDARD_DOMAINS:
                 found.domains.add(domain)
         elif kind == _TENSOR and number == 13:
-            _external(wire, wire.at + length, found)
+            entry = {n: _text(wire, inner) for n, inner in wire.fields(wire.at + length) if inner is not None}
+            external[entry.get(1, "")] = entry.get(2, "")
         else:
             wire.skip(length)
+    if "location" in external:
+        found.locations[external["location"]] = max(found.locations.get(external["location"], 0), _end(wire, external))
 
 
-def _external(wire: _Wire, end: int, found: Outline) -> None:
-    """One StringStringEntryProto of a tensor's external data."""
-    entry = {number: _text(wire, length) for number, length in wire.fields(end) if length is not None}
-    if entry.get(1) == "location":
-        found.locations.add(entry.get(2, ""))
+def _end(wire: Wire, external: dict[str, str]) -> int:
+    """Where a tensor's data end in the file beside; with no length given, they begin there at least."""
+    told = [external.get(name) or "0" for name in ("offset", "length")]
+    if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in told):
+        raise wire.refuse("it does not tell where in the file beside it its data lie")
+    return sum(map(int, told))
 
 
-def _text(wire: _Wire, length: int) -> str:
+def _text(wire: Wire, length: int) -> str:
     if length > MAX_TEXT:
         raise wire.refuse("a text in it is too long")
     try:

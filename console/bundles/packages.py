@@ -16,15 +16,18 @@ import re
 import struct
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from console.bundles import archives
+from console.i18n import N_
 
 MAX_CONTROL_BYTES = 16 << 20
 MAX_RPM_ENTRIES = 100_000
+MAX_IMAGE_DEPTH = 4
 _VERSIONED = re.compile(r"(?P<name>.+?)[-_](?P<version>v?\d[0-9A-Za-z.+~]*(?:[-_]?(?:rc|alpha|beta)[0-9.]*)?)(?:[-_](?P<arch>.+))?",
                         re.IGNORECASE)
 _UNPACKED = re.compile(rb"Uncompressed size: (\d+) KB")
@@ -137,9 +140,9 @@ def _rpm_header(source: BinaryIO) -> tuple[list[tuple[int, int, int, int]], byte
 
 
 def _wheel(source: BinaryIO, size: int) -> Package:
-    refused, total = archives.problem(source.read(512), size, source)
-    if refused is not None:
-        raise ValueError(refused)
+    total = archives.unpacked_bytes(source.read(512), size, source)
+    if total is None:
+        raise ValueError("not a zip archive that can be read")
     with zipfile.ZipFile(source) as archive:
         name = next(n for n in (*archive.namelist(), "") if n.count("/") == 1 and n.endswith(".dist-info/METADATA") or not n)
         with archive.open(name) as held:
@@ -150,9 +153,9 @@ def _wheel(source: BinaryIO, size: int) -> Package:
 
 
 def _docker(source: BinaryIO, size: int) -> Package | None:
-    refused, total = archives.problem(source.read(512), size, source)
-    if refused is not None:
-        raise ValueError(refused)
+    total = archives.unpacked_bytes(source.read(512), size, source)
+    if total is None:
+        raise ValueError("not a tar archive that can be read")
     source.seek(0)
     with tarfile.open(fileobj=source, mode="r:") as archive:
         for member in archive:
@@ -180,3 +183,45 @@ def image_names(index_json: Path) -> list[str]:
         names = [(one.get("annotations") or {}).get("org.opencontainers.image.ref.name") for one in listed]
         return [str(name) for name in names if name]
     return []
+
+
+def image_findings(files: Sequence[tuple[str, Path]]) -> list[tuple[str, str]]:
+    """(path, what is wrong) where an OCI image layout lacks what its index leads to, or holds it in another size."""
+    known, found = dict(files), []
+    for path, _ in files:
+        if path.rpartition("/")[2] == "oci-layout":
+            folder = path.rpartition("/")[0]
+            found += _followed(folder, f"{folder}/index.json", known, set(), 0)
+    return found
+
+
+def _followed(folder: str, path: str, known: Mapping[str, Path], seen: set[str], depth: int) -> list[tuple[str, str]]:
+    """Findings on one document of an image, and on those that it leads to: indexes to manifests, manifests to layers."""
+    if path in seen or depth > MAX_IMAGE_DEPTH:
+        return []
+    seen.add(path)
+    told = _document(known[path]) if path in known else None
+    if told is None:
+        return [(path, N_("the image's description is not there, or cannot be read"))]
+    found = []
+    further = [told["config"]] if isinstance(told.get("config"), dict) else []
+    for inner, deeper in [*((one, True) for one in told.get("manifests") or []), *((one, False) for one in [*further, *(told.get("layers") or [])])]:
+        digest, size = (inner.get("digest"), inner.get("size")) if isinstance(inner, dict) else (None, None)
+        if not isinstance(digest, str) or inner.get("urls"):
+            continue
+        place = f"{folder}/blobs/{digest.replace(':', '/')}"
+        if place not in known:
+            found.append((place, N_("the image names this part, and it is not there")))
+        elif isinstance(size, int) and known[place].stat().st_size != size:
+            found.append((place, N_("the image names this part with another size")))
+        elif deeper:
+            found += _followed(folder, place, known, seen, depth + 1)
+    return found
+
+
+def _document(file: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError, RecursionError), open(file, "rb") as source:
+        told = json.loads(source.read(4 << 20))
+        lists = all(isinstance(told.get(name) or [], list) for name in ("manifests", "layers")) if isinstance(told, dict) else False
+        return told if lists else None
+    return None

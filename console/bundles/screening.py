@@ -6,208 +6,288 @@ hold a pickle, and no code, is let in with a model, whoever signed it. Code goes
 
 from __future__ import annotations
 
-import json
-import pickletools
 import posixpath
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from console.bundles import archives, headers, onnx
-from console.errors import SealiftError
-from console.i18n import N_
+from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
+from console.errors import SealiftError, shown
+from console.i18n import N_, Said
+from console.trust import oms
 
 HEAD_BYTES = 4096
-MAX_JSON_BYTES = 256 << 20
+REMARK = "remark"
+"""Code of a finding that is for people to read and spoils no verdict."""
+BLOCK_BYTES = 1 << 20
+MAX_TOLD = 20
+"""Findings of one kind in one file that are listed."""
 
 _WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx_data", ".onnx.data")
-_TEXTS = (".json", ".jsonl", ".txt", ".md", ".jinja", ".model", ".tiktoken", ".vocab", ".bpe", ".merges", ".yaml",
-          ".yml", ".csv")
+_TEXTS = (".json", ".jsonl", ".txt", ".md", ".rst", ".jinja", ".tiktoken", ".vocab", ".bpe", ".merges", ".yaml", ".yml", ".csv", ".sha256")
+_TOKENIZER = re.compile(r"\.(model|spm)(\.v\d+\w*)?$")
 _IMAGES = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".gif": b"GIF8", ".webp": b"RIFF",
            ".svg": b""}
-_BARE = ("license", "licence", "notice", "readme", "use_policy", "copying", "changelog", "authors")
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".hdf5", ".keras",
-            ".nemo", ".msgpack", ".mar", ".dill")
+_BARE = ("license", "licence", "notice", "readme", "use_policy", "copying", "copyright", "changelog", "authors", "sha256sums", "sha256sum", "checksums")
+_ONLY_PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill")
+"""Endings of files that nothing but a pickle reader opens: refused in every component."""
+_PICKLED = (*_ONLY_PICKLED, ".bin", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".nemo", ".msgpack", ".mar")
 _ENGINES = (".engine", ".plan", ".trt", ".pb", ".om", ".tflite")
 _CODE = (".py", ".pyc", ".pyo", ".so", ".dll", ".dylib", ".sh", ".bat", ".cmd", ".ps1", ".exe", ".js", ".jar", ".pyd",
          ".o", ".a", ".ipynb", ".rb", ".pl", ".vbs", ".msi", ".com", ".scr", ".lnk", ".desktop")
-_TEMPLATE_DANGER = re.compile(
-    rb"__\w+__|\battr\s*\(|\bimport\b|\bos\.|\bsubprocess\b|\bgetattr\b|\bself\._|\bcycler\b|\blipsum\b|\bjoiner\b|"
-    rb"\bnamespace\.__|\|\s*attr|\b(?:func_globals|gi_frame|cr_frame|mro|f_back|request\.|config\.items)\b|"
-    rb"\{%-?\s*(?:include|extends|from)\b|\\x5f|\\u005f")
-_OPENERS = (b"(", b"c", b"]", b"}", b")", b"l", b"d", b"i", b"t", b"F", b"I", b"L", b"S", b"V", b"U", b"X", b"N", b"K",
-            b"M", b"J", b"\x8c", b"\x8e", b"\x95")
-_DOTTED = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf", b"Rar!", b"\x04\"M\x18", b"]\x00\x00")
+_PROGRAMS = (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"#!", b"!<arch>", b"\x00asm", b"dex\n",
+             b"BC\xc0\xde", b"\x1bLua", b"L\x00\x00\x00\x01\x14\x02\x00")
+_COMPILED = (b"ptrt", b"ftrt", b"IMOD", b"RKNN")
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 WHY_PICKLE = N_("it can hold pickle code; convert the weights to safetensors")
 WHY_CODE = N_("it is program code, which belongs into a component of type runtime")
 WHY_ENGINE = N_("it is a compiled engine, which runs as code; carry the weights it was made from")
 WHY_UNKNOWN = N_("it is none of the kinds of file that a model may hold")
-WHY_TEMPLATE = N_("its chat template reaches for more than text")
-WHY_ARCHIVE = N_("it is an archive; a model's files travel unpacked")
+WHY_TEMPLATE = N_("its chat template reaches for more than text: {piece}")
+WHY_ARCHIVE = N_("it is an archive, which belongs into a component of type runtime; a model's files travel unpacked")
 WHY_NOT_JSON = N_("it is called JSON and is something else")
+WHY_LONG_JSON = N_("it is larger, or deeper, than any model's JSON")
+WHY_NOT_TEXT = N_("it is called text and is something else")
+WHY_NOT_TOKENIZER = N_("it is called a tokenizer and is neither text nor of SentencePiece")
 WHY_IMAGE = N_("it is called an image and is something else")
-WHY_EXTERNAL = N_("it points at data outside of the model's folder, or at a file that is not there")
+WHY_EXTERNAL = N_("it points at data outside of the model's folder, or at a file that is not there: {place}")
+WHY_SHORT_DATA = N_("it points at more data than there are in {place}")
 WHY_TAIL = N_("an archive hangs on its end")
+WHY_POINTER = N_("it is a pointer of Git LFS; the file itself was not downloaded")
 SAYS_AUTO_MAP = N_("it asks for code of its own (auto_map), which is never loaded")
 SAYS_TEMPLATE = N_("it holds a chat template, which shapes every prompt")
+SAYS_DOMAIN = N_("it calls operators of {domain}, which the runtime must bring")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something screened. ``code`` is content-refused or header; ``remark`` ones are for the approver to read."""
+    """Something screened. ``code`` is content-refused or header; ``remark`` ones are for the approver to read. ``message`` is a
+    marked text, ``params`` what stands in it."""
 
     code: str
     path: str
     message: str
     remark: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> Said:
+        """The message, in English until it is rendered otherwise."""
+        return Said(self.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in self.params.items()})
+
+    def told(self) -> dict[str, Any]:
+        """As documents hold it."""
+        return {"code": self.code, "path": self.path, "message": self.text}
 
 
-def screen(component_type: str, path: str, size: int, source: BinaryIO,
-           siblings: frozenset[str] = frozenset()) -> list[Finding]:
+def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings: Mapping[str, int] | None = None,
+           external: frozenset[str] = frozenset()) -> list[Finding]:
     """Findings on one file; ``source`` is at its start and is left anywhere.
 
     Args:
-        component_type: of the component that holds it. siblings: paths of all files of the bundle, for what one file
-            may point at.
+        component_type: of the component that holds it. siblings: bytes by path of all files of the bundle, for what one file
+            may point at. external: paths that an ONNX model names as its data, whatever they are called.
     """
-    if size == 0:
-        return []
     head = source.read(HEAD_BYTES)
     source.seek(0)
     if component_type == "runtime":
-        return _refusals(path, _pickle(head), lambda: archives.problem(head, size, source)[0])
+        return _refusals(path, _runtime(path, head, size, source))
+    name = PurePosixPath(path).name.lower()
     if component_type != "model":
-        return _refusals(path, _dangerous(head, size, source), lambda: _code_by_name(path))
-    found = _refusals(path, _dangerous(head, size, source), lambda: _by_name(path, head))
-    return found or list(_by_kind(path, size, head, source, siblings))
+        return _refusals(path, _dangerous(head, size, source) or _code_by_name(name)) or list(_templates(path, name, size, source))
+    own = path in external
+    refused = _dangerous(head, size, source, any_bytes=own or name.endswith(_WEIGHTS)) or _by_name(name, head, size, source, external=own)
+    return _refusals(path, refused) or list(_by_kind(path, name, size, source, siblings or {}))
 
 
-def _refusals(path: str, first: str | None, then: Callable[[], str | None]) -> list[Finding]:
-    reason = first or then()
+def external_data(path: str, size: int, source: BinaryIO) -> set[str]:
+    """Paths that an ONNX model names as its data; one that cannot be read names none, and is refused for itself."""
+    try:
+        places = onnx.outline(source, size, path).locations
+    except SealiftError:
+        return set()
+    return {inside for place in places if (inside := _inside(path, place)) is not None}
+
+
+def _refusals(path: str, reason: str | None) -> list[Finding]:
     return [Finding("content-refused", path, reason)] if reason else []
 
 
-def _by_kind(path: str, size: int, head: bytes, source: BinaryIO, siblings: frozenset[str]) -> Iterator[Finding]:
+def _runtime(path: str, head: bytes, size: int, source: BinaryIO) -> str | None:
+    """Why a file is refused where code is let in: for what hides in it, or would lead an unpacker astray."""
+    if reason := _anywhere(head, size, source):
+        return reason
     name = PurePosixPath(path).name.lower()
-    try:
-        if name.endswith(".safetensors"):
-            headers.safetensors(source, size, path)
-        elif name.endswith(".gguf"):
-            _, _, metadata = headers.gguf(source, size, path)
-            yield from _chat_template(path, metadata.get("tokenizer.chat_template", "").encode())
-        elif name.endswith(".onnx"):
-            yield from _onnx(path, size, source, siblings)
-    except SealiftError as problem:
-        yield Finding("header", path, str(problem.params.get("reason", problem)))
-        return
-    if name.endswith((".json", ".jinja")) and size <= MAX_JSON_BYTES:
-        yield from _texts(path, name, source)
-    # A safetensors file is filled by its tensors to the last byte; the others could carry a rider.
-    if not name.endswith((".safetensors", ".json", ".txt", ".md")) and archives.is_zip(source):
-        yield Finding("content-refused", path, WHY_TAIL)
+    if name.endswith(_ONLY_PICKLED) or (not name.endswith((".whl", ".egg")) and archives.holds_pickles(head, source, anywhere=False)):
+        return WHY_PICKLE
+    source.seek(0)
+    return archives.problem(head, size, source, layer=bool(re.search(r"(^|/)blobs/sha256/[0-9a-f]{64}$", path)))
 
 
-def _dangerous(head: bytes, size: int, source: BinaryIO) -> str | None:
-    """Why these first bytes are refused whatever the file is called."""
-    if reason := _pickle(head):
+def _anywhere(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
+    if head.startswith(_POINTER):
+        return WHY_POINTER
+    if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return WHY_PICKLE
+    source.seek(0)
+    found = pickles.is_pickle(source, size, patient=not any_bytes)
+    source.seek(0)
+    return WHY_PICKLE if found or archives.object_array(head) else None
+
+
+def _dangerous(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
+    """Why content is refused, whatever the file is called, in a component that no code is let into."""
+    if reason := _anywhere(head, size, source, any_bytes=any_bytes):
         return reason
     if any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512, 1024, 2048)) or head.startswith(b"\x93NUMPY"):
         return WHY_PICKLE
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return WHY_PICKLE if b".pkl" in head or b"data/" in head else WHY_ARCHIVE
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf", b"Rar!", b"\x04\"M\x18")):
+        return WHY_PICKLE if archives.holds_pickles(head, source) or b".pkl" in head else WHY_ARCHIVE
+    if head.startswith(_PACKED) or head[257:262] == b"ustar" or _deflated(head):
         return WHY_ARCHIVE
-    if head[257:262] == b"ustar":
-        return WHY_ARCHIVE
-    if head.startswith((b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"#!",
-                        b"!<arch>", b"\x00asm", b"\xa7\r\r\n", b"\xcb\r\r\n", b"L\x00\x00\x00\x01\x14\x02\x00")):
+    if head.startswith(_PROGRAMS) or _bytecode(head):
         return WHY_CODE
-    return WHY_ENGINE if head.startswith((b"ptrt", b"ftrt")) else None
+    return WHY_ENGINE if head.startswith(_COMPILED) or head[4:8] == b"TFL3" else None
 
 
-def _pickle(head: bytes) -> str | None:
-    if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
-        return WHY_PICKLE
-    return WHY_PICKLE if _old_pickle(head) else None
-
-
-def _old_pickle(head: bytes) -> bool:
-    """Whether the bytes read as a pickle of the old text form, by its opcodes; none of them is run."""
-    if head[:1] not in _OPENERS:
+def _deflated(head: bytes) -> bool:
+    """Whether it is a bare zlib stream, as joblib writes its pickles."""
+    if head[:1] != b"x" or int.from_bytes(head[:2], "big") % 31:
         return False
-    reaches = count = 0
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(head), 1):
-            if opcode.name in ("GLOBAL", "INST"):
-                if not _DOTTED.fullmatch(str(argument)):
-                    return False
-                reaches += 1
-            elif opcode.name == "STACK_GLOBAL":
-                reaches += 1
-            elif opcode.name == "STOP":
-                return reaches > 0 or count > 8
-    except Exception as problem:  # genops says "no pickle" in many ways; that the bytes ran out is another matter
-        ran_out = any(word in str(problem) for word in ("exhausted", "expected", "no newline"))
-        return ran_out and len(head) == HEAD_BYTES and (reaches > 0 or count > 20)
-    return False
+        return len(zlib.decompressobj().decompress(head, 64)) > 16
+    except zlib.error:
+        return False
 
 
-def _by_name(path: str, head: bytes) -> str | None:
-    name = PurePosixPath(path).name.lower()
-    if name.endswith(_WEIGHTS):
-        return None
+def _bytecode(head: bytes) -> bool:
+    """Whether it is compiled Python: the mark of a version, then flags."""
+    return head[1:4] == b"\r\r\n" and len(head) > 8 and head[4] <= 3 and head[5:8] == b"\x00\x00\x00"
+
+
+def _by_name(name: str, head: bytes, size: int, source: BinaryIO, *, external: bool) -> str | None:
     if name.endswith(_PICKLED):
         return WHY_PICKLE
     if name.endswith(_ENGINES):
         return WHY_ENGINE
     if name.endswith(_CODE):
         return WHY_CODE
+    if external or name.endswith(_WEIGHTS):
+        return None
+    if _TOKENIZER.search(name):
+        return None if _is_text(source) or _is_sentencepiece(source, size) else WHY_NOT_TOKENIZER
     for ending, magic in _IMAGES.items():
         if name.endswith(ending):
-            return None if head.startswith(magic) and (magic or b"\x00" not in head) else WHY_IMAGE
-    if name.endswith(_TEXTS) or name.split(".")[0].split("-")[0] in _BARE:
-        # A sentencepiece tokenizer (.model) is binary by nature; the others are text.
-        return None if name.endswith(".model") or b"\x00" not in head else WHY_UNKNOWN
+            return _image(ending, magic, head, source)
+    if name.endswith(".sig"):
+        source.seek(0)
+        return None if size <= oms.MAX_SIGNATURE_BYTES and oms.is_signature(source.read(size)) else WHY_UNKNOWN
+    if name.endswith(_TEXTS) or re.split(r"[.\-_]", name.replace("use_policy", "readme"))[0] in _BARE:
+        return None if _is_text(source) else WHY_NOT_TEXT
     return WHY_UNKNOWN
 
 
-def _code_by_name(path: str) -> str | None:
-    name = PurePosixPath(path).name.lower()
+def _image(ending: str, magic: bytes, head: bytes, source: BinaryIO) -> str | None:
+    if ending == ".svg":
+        drawn = _is_text(source)
+        source.seek(0)
+        return WHY_IMAGE if not drawn else WHY_CODE if b"<script" in source.read(BLOCK_BYTES * 16).lower() else None
+    whole = head.startswith(magic) and (ending != ".webp" or head[8:12] == b"WEBP")
+    return None if whole else WHY_IMAGE
+
+
+def _is_text(source: BinaryIO) -> bool:
+    """Whether no byte of it is nought, to the end: behind a page of text, anything could follow."""
+    source.seek(0)
+    while block := source.read(BLOCK_BYTES):
+        if b"\x00" in block:
+            return False
+    return True
+
+
+def _is_sentencepiece(source: BinaryIO, size: int) -> bool:
+    """Whether it is a SentencePiece model: pieces, then the parts of its description (sentencepiece_model.proto)."""
+    source.seek(0)
+    wire = onnx.Wire(source, "")
+    try:
+        for count, (number, length) in enumerate(wire.fields(size)):
+            if length is None or (count == 0 and number != 1) or not (number <= 5 or number >= 200):
+                return False
+            wire.skip(length)
+    except SealiftError:
+        return False
+    return size > 0
+
+
+def _code_by_name(name: str) -> str | None:
     return WHY_CODE if name.endswith(_CODE) else WHY_PICKLE if name.endswith(_PICKLED) else None
 
 
-def _onnx(path: str, size: int, source: BinaryIO, siblings: frozenset[str]) -> Iterator[Finding]:
-    outline = onnx.outline(source, size, path)
-    folder = posixpath.dirname(path)
-    for location in sorted(outline.locations):
-        if location.startswith("/") or "\\" in location or ".." in location.split("/") or (
-                f"{folder}/{posixpath.normpath(location)}" not in siblings):
-            yield Finding("content-refused", path, WHY_EXTERNAL)
-            break
-    for domain in sorted(outline.domains)[:20]:
-        yield Finding("content-refused", path, f"it calls operators of {domain[:80]}, which the runtime must bring", True)
-
-
-def _texts(path: str, name: str, source: BinaryIO) -> Iterator[Finding]:
+def _by_kind(path: str, name: str, size: int, source: BinaryIO, siblings: Mapping[str, int]) -> Iterator[Finding]:
     source.seek(0)
-    raw = source.read(MAX_JSON_BYTES)
-    if name.endswith(".jinja"):
-        yield from _chat_template(path, raw)
-        return
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        yield Finding("content-refused", path, WHY_NOT_JSON)
-        return
-    if not isinstance(value, dict):
-        return
-    if "auto_map" in value:
-        yield Finding("content-refused", path, SAYS_AUTO_MAP, remark=True)
-    if name in ("tokenizer_config.json", "chat_template.json", "processor_config.json"):
-        yield from _chat_template(path, "\n".join(_strings(value.get("chat_template"))).encode("utf-8", "replace"))
+        if name.endswith(".safetensors"):
+            headers.check_safetensors(source, size, path)
+        elif name.endswith(".gguf"):
+            _, _, metadata = gguf.read(source, size, path)
+            for key, text in metadata.items():
+                if key.startswith(gguf.TEMPLATE):
+                    yield from _chat_template(path, text)
+        elif name.endswith(".onnx"):
+            yield from _onnx(path, size, source, siblings)
+    except SealiftError as problem:
+        yield Finding("header", path, problem.params.get("reason") or str(problem))
+    yield from _templates(path, name, size, source)
+    if not name.endswith(_TEXTS) and archives.is_zip(source):  # no text has a nought, and every archive has some
+        yield Finding("content-refused", path, WHY_TAIL)
+
+
+def _onnx(path: str, size: int, source: BinaryIO, siblings: Mapping[str, int]) -> Iterator[Finding]:
+    outline = onnx.outline(source, size, path)
+    for place, end in sorted(outline.locations.items())[:MAX_TOLD]:
+        inside = _inside(path, place)
+        if inside is None or inside not in siblings:
+            yield Finding("content-refused", path, WHY_EXTERNAL, params={"place": place[:200]})
+        elif end > siblings[inside]:
+            yield Finding("header", path, WHY_SHORT_DATA, params={"place": place[:200]})
+    for domain in sorted(outline.domains)[:MAX_TOLD]:
+        yield Finding("content-refused", path, SAYS_DOMAIN, True, {"domain": domain[:80]})
+
+
+def _inside(path: str, place: str) -> str | None:
+    """The path in the bundle of what a model names as its data; None where that leaves its folder."""
+    if not place or place.startswith("/") or "\\" in place or ".." in place.split("/"):
+        return None
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), place))
+
+
+def _templates(path: str, name: str, size: int, source: BinaryIO) -> Iterator[Finding]:
+    """What texts hold that is carried out: chat templates, and the wish for code of one's own."""
+    if name.endswith(".jinja"):
+        if size > jsontext.MAX_BYTES:
+            yield Finding("content-refused", path, WHY_LONG_JSON)
+            return
+        source.seek(0)
+        yield from _chat_template(path, source.read(size).decode("utf-8", "replace"))
+    elif name.endswith(".json"):
+        source.seek(0)
+        try:
+            found = jsontext.find(source, size, ("auto_map", "chat_template"))
+        except jsontext.TooLong:
+            yield Finding("content-refused", path, WHY_LONG_JSON)
+            return
+        except ValueError:
+            yield Finding("content-refused", path, WHY_NOT_JSON)
+            return
+        if found["auto_map"]:
+            yield Finding("content-refused", path, SAYS_AUTO_MAP, remark=True)
+        for value in found["chat_template"]:
+            yield from _chat_template(path, "\n".join(_strings(value)))
 
 
 def _strings(value: Any, depth: int = 0) -> Iterator[str]:
@@ -219,9 +299,9 @@ def _strings(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _strings(inner, depth + 1)
 
 
-def _chat_template(path: str, template: bytes) -> Iterator[Finding]:
-    blocks = b" ".join(re.findall(rb"\{[{%].*?[%}]\}", template, re.DOTALL))
-    if _TEMPLATE_DANGER.search(blocks):
-        yield Finding("content-refused", path, WHY_TEMPLATE)
-    elif blocks:
+def _chat_template(path: str, template: str) -> Iterator[Finding]:
+    piece = templates.problem(template)
+    if piece is not None:
+        yield Finding("content-refused", path, WHY_TEMPLATE, params={"piece": piece[:80]})
+    elif next(templates.blocks(template), None) is not None:
         yield Finding("content-refused", path, SAYS_TEMPLATE, remark=True)

@@ -1,4 +1,4 @@
-"""What a bundle builder writes down: a short YAML file, or nothing but a folder with one model.
+"""What a bundle builder writes down: a short YAML file, or nothing but a folder, or one file of weights or packages.
 
 ::
 
@@ -12,44 +12,51 @@
         version: "2025-01-20"
         from: ./DeepSeek-R1-Distill-Llama-8B   # folder or file beside this spec; `path` when left out
         path: model            # where it lies in the bundle; the id when left out
-        license: MIT
-        source: {uri: "hf:deepseek-ai/DeepSeek-R1-Distill-Llama-8B", revision: abc123}
+        exclude: ["*.py", "original/*"]        # files that stay out
+        license: MIT           # what the model's card says when left out
+        publisher: ./publisher.pem   # key or certificate authority that the signature beside the model must be of
+        source: {uri: "hf:deepseek-ai/DeepSeek-R1-Distill-Llama-8B", revision: abc123}   # what the download says when left out
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from console.bundles import layout
-from console.errors import InputError, code
+from console import plainyaml, units
+from console.bundles import downloads, layout
+from console.errors import InputError, SealiftError, VerdictError, code
 from console.i18n import N_
 
 BAD_SPEC = code("bundle.bad-spec", InputError, N_("The bundle's description {path} is wrong: {reason}."),
                 N_("Correct it; the manual shows an example."))
 UNREADABLE = code("bundle.source-unreadable", InputError, N_("{path} cannot be read: {reason}."),
                   N_("Check the path and the rights."))
-SPECIAL = code("bundle.source-special", InputError, N_("{path} is a link or a special file, which a bundle cannot carry."),
+SPECIAL = code("bundle.source-special", VerdictError, N_("{path} is a link or a special file, which a bundle cannot carry."),
                N_("Put a copy of the file in its place (a snapshot's links can be followed with cp -rL), then build again."))
 
 MAX_SPEC_BYTES = 1 << 20
-_HEX64 = re.compile(r"[0-9a-f]{64}")
-IGNORED = (".git", ".cache", "__pycache__", ".DS_Store", "Thumbs.db", ".gitattributes", ".gitignore")
+MAX_COMPONENTS, MAX_LISTED = 1000, 1024
+IGNORED = (".git", ".cache", ".huggingface", "__pycache__", ".DS_Store", "Thumbs.db", ".gitattributes", ".gitignore", ".msc", ".mv", ".mdl",
+           "._____temp")
+"""What version control, desktops and download tools leave beside a model; ModelScope's notes are pickles."""
 _TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at", "audience", "components", "parity"}
-_PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes"}
+_PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes", "exclude", "publisher"}
+_WEIGHTS = (".safetensors", ".gguf", ".onnx")
+_PACKAGES = (".whl", ".deb", ".rpm", ".run", ".tar", ".tgz", ".gz", ".xz", ".zst", ".zip")
+Wrong = Callable[[str], SealiftError]
 
 
 @dataclass(frozen=True)
 class Part:
     """A component as asked for; ``files`` are (path in the bundle, file on disk), ``upstream`` the SHA-256 that the
-    publisher's download names for a path, where it does."""
+    publisher's download names for a path, where it does; ``left_out`` what lay there and stays out."""
 
     id: str
     type: str
@@ -61,6 +68,9 @@ class Part:
     files: tuple[tuple[str, Path], ...]
     installed_bytes: int | None = None
     upstream: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    origin: Path | None = None
+    publisher: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,38 +88,50 @@ class Spec:
     parity: str | int | None = None
 
 
-def read(path: Path) -> Spec:
-    """The description at ``path``: a YAML file, or a folder that becomes one component.
+def read(path: Path, exclude: Sequence[str] = ()) -> Spec:
+    """The description at ``path``: a YAML file, or a folder or file that becomes one component.
+
+    Args:
+        exclude: patterns of files that stay out of every component.
 
     Raises:
-        InputError: ``bundle.bad-spec``, ``bundle.source-unreadable``, ``bundle.source-special``.
+        InputError: ``bundle.bad-spec``, ``bundle.source-unreadable``. VerdictError: ``bundle.source-special``, all of them in
+        ``findings`` of its ``params``.
     """
+    try:
+        if path.is_dir() or path.name.lower().endswith((*_WEIGHTS, *_PACKAGES)):
+            document: Any = _described(path)
+        else:
+            with open(path, "rb") as source:
+                raw = source.read(MAX_SPEC_BYTES + 1)
+            if len(raw) > MAX_SPEC_BYTES:
+                raise BAD_SPEC(path=str(path), reason="it is too large")
+            document = plainyaml.load(raw)
+        return _spec(document, path, exclude)
+    except OSError as problem:
+        raise UNREADABLE(path=problem.filename or str(path), reason=problem.strerror or "?") from None
+    except ValueError as problem:
+        raise BAD_SPEC(path=str(path), reason=str(problem)) from None
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """The description of something that nobody described."""
+    whole = path.resolve()
+    known = downloads.repository(whole)
+    title = known.name if known is not None else whole.name if whole.is_dir() else whole.stem
+    name = _plain(title)
+    return {"title": title[:200], "channel": name, "components": [
+        {"id": name, "type": kind_of(whole), "version": "1", "path": name, "from": str(whole)}]}
+
+
+def kind_of(path: Path) -> str:
+    """The type of a folder or file that nobody described: by what lies in it."""
     if path.is_dir():
-        name = _plain(path.resolve().name)
-        kind = _kind(path)
-        document: Any = {"title": path.resolve().name, "channel": name, "components": [
-            {"id": name, "type": kind, "version": "1", "path": name, "from": str(path.resolve())}]}
-    else:
-        try:
-            raw = path.read_bytes()
-        except OSError as problem:
-            raise UNREADABLE(path=str(path), reason=problem.strerror or "?") from None
-        if len(raw) > MAX_SPEC_BYTES:
-            raise BAD_SPEC(path=str(path), reason="it is too large")
-        try:
-            document = yaml.safe_load(raw)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
-            raise BAD_SPEC(path=str(path), reason=str(problem).replace("\n", " ")[:300]) from None
-    return _spec(document, path)
-
-
-def _kind(folder: Path) -> str:
-    """The type of a folder that nobody described: by what lies in it."""
-    endings = {p.suffix.lower() for p in folder.rglob("*") if p.is_file()}
-    if endings & {".safetensors", ".gguf", ".onnx"} or (folder / "config.json").is_file():
-        return "model"
-    packages = {".whl", ".deb", ".rpm", ".run", ".tar", ".tgz", ".gz", ".xz", ".zst", ".zip"}
-    return "runtime" if endings & packages or (folder / "oci-layout").is_file() else "config"
+        endings = {file.suffix.lower() for file in path.rglob("*") if file.is_file()}
+        if endings & set(_WEIGHTS) or (path / "config.json").is_file():
+            return "model"
+        return "runtime" if endings & set(_PACKAGES) or (path / "oci-layout").is_file() else "config"
+    return "model" if path.name.lower().endswith(_WEIGHTS) else "runtime"
 
 
 def _plain(name: str) -> str:
@@ -117,98 +139,151 @@ def _plain(name: str) -> str:
     return text[:64] or "bundle"
 
 
-def _spec(document: Any, path: Path) -> Spec:
-    def wrong(reason: str) -> Exception:
+# Fields --------------------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any, name: str, wrong: Wrong, most: int, otherwise: str = "") -> str:
+    """A text; numbers and dates that YAML made of what was meant as one are taken as they are written."""
+    if value is None:
+        return otherwise
+    if not isinstance(value, str | int | float | date) or isinstance(value, bool):
+        raise wrong(f"{name} is not a text")
+    text = str(value)
+    if len(text) > most:
+        raise wrong(f"{name} is longer than {most} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise wrong(f"{name} is not Unicode") from None
+    return text
+
+
+def _whole(value: Any, name: str, wrong: Wrong, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 53:
+        raise wrong(f"{name} is not a whole number from {least}")
+    return value
+
+
+def _list(value: Any, name: str, wrong: Wrong) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_LISTED or not all(isinstance(item, str) for item in value):
+        raise wrong(f"{name} is not a list of texts")
+    return value
+
+
+def _spec(document: Any, path: Path, exclude: Sequence[str]) -> Spec:
+    def wrong(reason: str) -> SealiftError:
         return BAD_SPEC(path=str(path), reason=reason)
 
     if not isinstance(document, dict) or not isinstance(document.get("components"), list) or not document["components"]:
         raise wrong("it lists no components")
+    if len(document["components"]) > MAX_COMPONENTS:
+        raise wrong(f"it lists more than {MAX_COMPONENTS} components")
     if unknown := sorted(map(str, set(document) - _TOP)):
-        raise wrong(f"unknown field {unknown[0]}")
-    title = str(document.get("title") or path.stem)
-    channel = str(document.get("channel") or _plain(title))
+        raise wrong(f"unknown field {unknown[0][:80]}")
+    title = _text(document.get("title"), "title", wrong, 200, path.stem[:200])
+    channel = _text(document.get("channel"), "channel", wrong, 64, _plain(title))
     if not layout.CHANNEL.fullmatch(channel):
-        raise wrong(f"{channel} is not a name for a channel")
-    sequence, least = document.get("sequence", 1), document.get("min_sequence", 0)
-    if not all(isinstance(n, int) and not isinstance(n, bool) for n in (sequence, least)) or sequence < 1 or least < 0:
-        raise wrong("sequence and min_sequence are whole numbers")
-    revoked, audience = document.get("revoked") or [], document.get("audience") or ["*"]
-    if not all(isinstance(r, str) and layout.HEX64.fullmatch(r) for r in revoked) or not all(isinstance(a, str) for a in audience):
-        raise wrong("revoked lists release ids, audience lists site ids")
-    if odd := [a for a in audience if a != "*" and not layout.SITE_ID.fullmatch(a)]:
-        raise wrong(f"{odd[0]} is not the id of a site")
+        raise wrong(f"{channel!r} is not a name for a channel")
+    sequence = _whole(document.get("sequence", 1), "sequence", wrong, 1)
+    least = _whole(document.get("min_sequence", 0), "min_sequence", wrong, 0)
     if least > sequence:
         raise wrong("min_sequence is above sequence")
+    revoked, audience = (_list(document.get(name) or [], name, wrong) for name in ("revoked", "audience"))
+    if not all(layout.HEX64.fullmatch(r) for r in revoked):
+        raise wrong("revoked lists something else than release ids")
+    if odd := [a for a in audience if a != "*" and not layout.SITE_ID.fullmatch(a)]:
+        raise wrong(f"{odd[0][:80]!r} is not the id of a site")
     base = path if path.is_dir() else path.parent
-    parts = tuple(_part(item, base, wrong) for item in document["components"])
+    odd_files: list[dict[str, str]] = []
+    parts = tuple(_part(item, base, wrong, exclude, odd_files) for item in document["components"])
+    if odd_files:
+        problem = SPECIAL(path=odd_files[0]["path"])
+        problem.params["findings"] = odd_files
+        raise problem
+    _apart(parts, wrong)
+    return Spec(title, channel, sequence, least, tuple(revoked), _time(document.get("expires_at"), wrong), tuple(audience or ["*"]), parts,
+                _parity(document.get("parity"), wrong))
+
+
+def _apart(parts: Sequence[Part], wrong: Wrong) -> None:
     if len({p.id for p in parts}) != len(parts):
         raise wrong("two components have one id")
-    return Spec(title[:200], channel, sequence, least, tuple(revoked), _time(document.get("expires_at"), wrong),
-                tuple(audience), parts, _parity(document.get("parity"), wrong))
+    folders = sorted((layout.fold(part.path) + "/", part.id) for part in parts)
+    for (outer, first), (inner, second) in zip(folders, folders[1:], strict=False):
+        if inner.startswith(outer):
+            raise wrong(f"the components {first} and {second} share a folder")
 
 
-def _parity(value: Any, wrong) -> str | int | None:
+def _parity(value: Any, wrong: Wrong) -> str | int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
         raise wrong("parity is neither `volume` nor a number")
     return value
 
 
-def _time(value: Any, wrong) -> str | None:
+def _time(value: Any, wrong: Wrong) -> str | None:
     """A time of the description, which YAML may have read already, in the form that documents hold."""
     if value is None:
         return None
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise wrong("expires_at is not a time such as 2027-01-31T12:00:00Z") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.year:04}" + moment.strftime("-%m-%dT%H:%M:%S.%fZ")
 
 
-def _part(item: Any, base: Path, wrong) -> Part:
+# Components ----------------------------------------------------------------------------------------------------------
+
+
+def _part(item: Any, base: Path, wrong: Wrong, exclude: Sequence[str], odd: list[dict[str, str]]) -> Part:
     if not isinstance(item, dict):
         raise wrong("a component is not a mapping")
     if unknown := sorted(map(str, set(item) - _PART)):
-        raise wrong(f"unknown field {unknown[0]} in a component")
-    identity = str(item.get("id", ""))
+        raise wrong(f"unknown field {unknown[0][:80]} in a component")
+    identity = _text(item.get("id"), "id", wrong, 64)
     if not layout.COMPONENT_ID.fullmatch(identity):
         raise wrong(f"{identity!r} is not an id for a component")
     kind = item.get("type")
     if kind not in layout.COMPONENT_TYPES:
         raise wrong(f"the type of {identity} is none of {', '.join(layout.COMPONENT_TYPES)}")
-    where = str(item.get("path") or identity)
+    where = _text(item.get("path"), f"the path of {identity}", wrong, layout.MAX_PATH_BYTES, identity)
     if problem := layout.path_problem(where):
         raise wrong(f"the path of {identity}: {problem}")
-    source = item.get("source") or {}
-    if not isinstance(source, dict):
-        raise wrong(f"the source of {identity} is not a mapping")
-    origin = base / str(item.get("from") or item.get("path") or identity)
-    files = tuple(_files(origin, where))
-    if not files:
+    asked = _text(item.get("from"), f"the place of {identity}", wrong, 4096, where)
+    patterns = [*_list(item.get("exclude") or [], f"exclude of {identity}", wrong), *exclude]
+    origin = downloads.snapshot((base / Path(asked).expanduser()).resolve())
+    files, left_out = _files(origin, where, patterns, odd)
+    if not files and not odd:
         raise wrong(f"{identity} has no files")
-    form = str(item.get("format") or _format(files))
+    form = _text(item.get("format"), f"the format of {identity}", wrong, 20, _format(files))
     if form not in layout.FORMATS:
         raise wrong(f"the format of {identity} is none of {', '.join(layout.FORMATS)}")
-    return Part(identity, kind, str(item.get("version", "1")), where, form, str(item.get("license", "")),
-                {str(k): str(v) for k, v in source.items()}, files, item.get("installed_bytes"),
-                _upstream(origin, where, files))
+    maker = _text(item.get("publisher"), f"the publisher of {identity}", wrong, 4096)
+    licence = _text(item.get("license"), f"the license of {identity}", wrong, 400, downloads.licence(origin) if kind == "model" else "")
+    return Part(identity, kind, _text(item.get("version"), f"the version of {identity}", wrong, 200, "1"), where, form, licence,
+                _source(item.get("source"), identity, origin, wrong), files, _installed(item.get("installed_bytes"), identity, wrong),
+                downloads.digests(origin, where, files), left_out, origin, base / Path(maker).expanduser() if maker else None)
 
 
-def _upstream(origin: Path, where: str, files: tuple[tuple[str, Path], ...]) -> dict[str, str]:
-    """What a Hugging Face download says of its files: a cache names large files by their SHA-256, and a download into a
-    plain folder keeps it as the second line of a file of its own (huggingface_hub 0.23 and later)."""
-    told = {path: file.name for path, file in files if file.parent.name == "blobs" and _HEX64.fullmatch(file.name)}
-    notes = origin / ".cache" / "huggingface" / "download"
-    if notes.is_dir():
-        for path, _ in files:
-            note = notes / (path.removeprefix(where + "/") + ".metadata")
-            lines = note.read_text(encoding="utf-8", errors="replace").splitlines() if note.is_file() else []
-            if len(lines) > 1 and _HEX64.fullmatch(lines[1].strip()):
-                told[path] = lines[1].strip()
-    return told
+def _source(value: Any, identity: str, origin: Path, wrong: Wrong) -> dict[str, str]:
+    if value is None:
+        known = downloads.repository(origin)
+        return {"uri": f"hf:{known.id}", "revision": known.revision} if known is not None else {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) and layout.FIELD.fullmatch(key) for key in value):
+        raise wrong(f"the source of {identity} is not a mapping of plain names, such as uri and revision")
+    return {key: _text(text, f"{key} of {identity}", wrong, 1000) for key, text in value.items()}
 
 
-def _format(files: tuple[tuple[str, Path], ...]) -> str:
+def _installed(value: Any, identity: str, wrong: Wrong) -> int | None:
+    if isinstance(value, str):
+        try:
+            value = units.parse_size(value)
+        except ValueError:
+            raise wrong(f"installed_bytes of {identity} is not a size such as 3GiB") from None
+    return None if value is None else _whole(value, f"installed_bytes of {identity}", wrong, 0)
+
+
+def _format(files: Sequence[tuple[str, Path]]) -> str:
     names = [path.lower() for path, _ in files]
     for ending, form in ((".safetensors", "safetensors"), (".gguf", "gguf"), (".onnx", "onnx"), (".whl", "wheel"), (".deb", "deb"),
                          (".rpm", "rpm"), (".run", "run")):
@@ -217,35 +292,35 @@ def _format(files: tuple[tuple[str, Path], ...]) -> str:
     return "oci" if any(n.endswith("/oci-layout") or n.endswith("/manifest.json") for n in names) else "other"
 
 
-def _blob(link: Path, source: Path) -> Path | None:
-    """The file behind a link of a Hugging Face cache (``snapshots/<revision>/x`` to ``blobs/<digest>``), else None."""
-    blobs = source.resolve().parent.parent / "blobs"
-    target = link.resolve()
-    return target if target.parent == blobs and target.is_file() and not target.is_symlink() else None
-
-
-def _files(source: Path, where: str):
-    try:
-        mode = os.lstat(source).st_mode
-    except OSError as problem:
-        raise UNREADABLE(path=str(source), reason=problem.strerror or "?") from None
+def _files(source: Path, where: str, exclude: Sequence[str], odd: list[dict[str, str]]) -> tuple[tuple[tuple[str, Path], ...], tuple[str, ...]]:
+    """Files of a folder or file with their paths in the bundle, and what was left out. Links and special files go into ``odd``."""
+    mode = os.lstat(source).st_mode
     if stat.S_ISREG(mode):
-        yield f"{where}/{source.name}", source
-        return
-    if not stat.S_ISDIR(mode):
-        raise SPECIAL(path=str(source))
-    stack = [(source, where)]
+        return ((f"{where}/{source.name}", source),), ()
+    found: list[tuple[str, Path]] = []
+    left_out: list[str] = []
+    stack = [(source, where)] if stat.S_ISDIR(mode) else []
+    if not stack:
+        odd.append(_odd(source, mode))
     while stack:
         folder, prefix = stack.pop()
         for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-            if entry.name in IGNORED:
-                continue
             path = f"{prefix}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
+            inside = path.removeprefix(where + "/")
+            if entry.name in IGNORED or any(fnmatchcase(inside, p) or fnmatchcase(entry.name, p) for p in exclude):
+                left_out.append(path)
+            elif entry.is_dir(follow_symlinks=False):
                 stack.append((Path(entry.path), path))
             elif entry.is_file(follow_symlinks=False):
-                yield path, Path(entry.path)
-            elif entry.is_symlink() and (blob := _blob(Path(entry.path), source)) is not None:
-                yield path, blob
+                found.append((path, Path(entry.path)))
+            elif entry.is_symlink() and (blob := downloads.blob(Path(entry.path), source)) is not None:
+                found.append((path, blob))
             else:
-                raise SPECIAL(path=entry.path)
+                odd.append(_odd(Path(entry.path), entry.stat(follow_symlinks=False).st_mode))
+    return tuple(found), tuple(left_out)
+
+
+def _odd(path: Path, mode: int) -> dict[str, str]:
+    link = stat.S_ISLNK(mode)
+    message = N_("it is a link that leads out of what is bundled") if link else N_("it is neither a file nor a folder")
+    return {"code": "symlink" if link else "special-file", "path": str(path), "message": message}

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from console.bundles.inspection import Beliefs, Revoked
+from console.bundles.publishers import NOBODY, Publishers, authorities
 from console.errors import InputError, code
 from console.events import Changed
 from console.i18n import N_
@@ -28,16 +30,6 @@ KNOWN = code("trust.key-known", InputError, N_("The key {keyid} is already on th
 INSTALLED = code("trust.root-installed", InputError, N_("A trust root is in force already."),
                  N_("A newer one comes with a bundle, or with `sealift trust root follow`."))
 UNKNOWN = code("trust.key-unknown", InputError, N_("There is no key {keyid} on the list."), N_("`sealift trust list` shows the keys."))
-
-
-@dataclass(frozen=True)
-class View:
-    """What a site believes of releases."""
-
-    believed: dict[str, tuple[PublicKey, str]]
-    threshold: int
-    revoked: frozenset[str]
-    root: Root | None
 
 
 @dataclass(frozen=True)
@@ -111,15 +103,7 @@ class TrustStore:
 
     def believed(self) -> dict[str, tuple[PublicKey, str]]:
         """By key id, the keys that count for releases and their holders: those on the list and those of the root."""
-        return self._view(self.root()).believed
-
-    def revoked(self) -> frozenset[str]:
-        """Ids of revoked keys."""
-        return self._view(self.root()).revoked
-
-    def threshold(self) -> int:
-        """How many holders must have signed a release: the higher of what site and root demand."""
-        return self._view(self.root()).threshold
+        return dict(self._beliefs(self.root()).keys)
 
     # The root --------------------------------------------------------------------------------------------------------
 
@@ -156,7 +140,7 @@ class TrustStore:
             self._store_root(one)
         return newer[-1] if newer else root
 
-    def view(self, chain: Sequence[bytes]) -> View:
+    def beliefs(self, chain: Sequence[bytes]) -> Beliefs:
         """What would count if the newer roots of ``chain`` were taken over; changes nothing.
 
         Raises:
@@ -164,19 +148,30 @@ class TrustStore:
         """
         root = self.root()
         newer = roots.catch_up(root, chain) if root is not None else []
-        return self._view(newer[-1] if newer else root)
+        return self._beliefs(newer[-1] if newer else root)
 
-    def _view(self, root: Root | None) -> View:
+    def _beliefs(self, root: Root | None) -> Beliefs:
         listed = self.list()
-        believed = {k.key.keyid: (k.key, k.holder) for k in listed if not k.revoked_at}
-        revoked = {k.key.keyid for k in listed if k.revoked_at}
+        keys = {k.key.keyid: (k.key, k.holder) for k in listed if not k.revoked_at}
+        revoked = {k.key.keyid: Revoked(k.key, k.holder) for k in listed if k.revoked_at}
         site = self._engine.site.get()
         threshold = site.policy.release_threshold if site else 1
         if root is not None:
-            believed |= root.holders_of("release")
-            revoked |= set(root.revoked)
+            keys |= root.holders_of("release")
+            held = self._held_once(root)
+            # What people of this site revoked by hand counts for nothing at all.
+            revoked = {keyid: Revoked(*held.get(keyid, (None, "")), last) for keyid, (_, last) in root.revoked.items()} | revoked
             threshold = max(threshold, root.roles["release"].threshold)
-        return View({i: k for i, k in believed.items() if i not in revoked}, threshold, frozenset(revoked), root)
+        makers = Publishers(root.holders_of("publisher"), authorities(root.x509_roots)) if root is not None else NOBODY
+        return Beliefs({i: k for i, k in keys.items() if i not in revoked}, threshold, revoked, publishers=makers)
+
+    def _held_once(self, root: Root) -> dict[str, tuple[PublicKey, str]]:
+        """The keys of all roots up to this one: a revoked key may stand in an older one alone."""
+        held = {k.key.keyid: (k.key, k.holder) for k in self.list()}
+        for raw in table.roots(self._engine.store):
+            older = roots.read(dsse.parse(raw, roots.TYPE).payload, raw)
+            held |= {i: older.keys[i] for i in older.roles["release"].keys}
+        return held | {i: root.keys[i] for i in root.revoked if i in root.keys}
 
     def _store_root(self, root: Root) -> None:
         obj = {"kind": "root", "id": str(root.version), "digest": root.digest}

@@ -9,12 +9,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from console.bundles import layout, parity
 from console.bundles.manifest import FileEntry
 from console.bundles.volumes import Plan, Planned
+from console.bundles.workers import in_step
 from console.errors import WorldError, code
 from console.i18n import N_
 from console.jobs.job import Context
@@ -29,6 +31,8 @@ CHANGED = code("bundle.source-changed", WorldError, N_("{path} changed while it 
 NOT_WRITTEN = code("bundle.reread-failed", WorldError, N_("What was written to {place} reads back differently."),
                    N_("The drive is faulty. Use another one."))
 
+WORKERS = 2
+"""One reads and hashes while the other's object is on its way to the drive; more would only make a slow drive jump about."""
 Source = Path | bytes
 """A file on disk, or the bytes of one that the build itself made."""
 Swap = Callable[[int, int, Path], None]
@@ -130,8 +134,9 @@ class Writer:
         self._check_space(place, sum(self.plan.sizes[d] for d in lacking) + sum(map(len, self.small.values())) + (64 << 10))
         with contextlib.suppress(FileNotFoundError):
             (folder / layout.SEALED).unlink()
-        for digest in volume.objects:
-            self._object(folder, digest)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for length in in_step(pool, (lambda d=digest: self._object(folder, d) for digest in volume.objects), WORKERS):
+                self._advance(length)
         hint = {"v": 1, "bundle_id": self.bundle_id, "number": number, "of": len(self.plan.volumes), "label": self.title[:40],
                 "objects": len(volume.objects), "bytes": self.plan.bytes_of(volume)}
         for name, data in {**self.small, layout.VOLUME: json.dumps(hint).encode()}.items():
@@ -147,23 +152,29 @@ class Writer:
         if usage.total and usage.free < needed:  # some file systems tell neither, and say nought for both
             raise NO_SPACE(place=str(place), free=shown_size(usage.free), needed=shown_size(needed))
 
-    def _object(self, folder: Path, digest: str) -> None:
+    def _object(self, folder: Path, digest: str) -> int:
+        self.ctx.checkpoint()
         target, length = layout.object_path(folder, digest), self.plan.sizes[digest]
         if not (target.is_file() and target.stat().st_size == length):
             put(target, self.origins.read(digest))
-        self._advance(length)
+        return length
 
     def _reread(self, folder: Path, digests: Sequence[str]) -> None:
         """Read every object back, past the cache where the system lets us, before the volume is sealed."""
         self.ctx.phase(N_("Read back"))
-        for digest in digests:
+        def same(digest: str) -> int:
+            self.ctx.checkpoint()
             with open(layout.object_path(folder, digest), "rb", buffering=0) as source:
                 if hasattr(os, "posix_fadvise"):
                     os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 data = source.read()
             if hashlib.sha256(data).hexdigest() != digest:
                 raise NOT_WRITTEN(place=str(folder))
-            self._advance(len(data))
+            return len(data)
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for length in in_step(pool, (lambda d=digest: same(d) for digest in digests), WORKERS):
+                self._advance(length)
 
     def _advance(self, count: int) -> None:
         self._done += count

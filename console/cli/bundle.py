@@ -31,20 +31,12 @@ UNWRITABLE = code(
 )
 
 
-UNWRITABLE_RECEIPT = code("bundle.receipt-unwritable", WorldError, N_("The receipt cannot be written to {path}: {reason}."),
-                          N_("Check the folder and its rights."))
-
-
-VOLUME_STATES = {"complete": N_("here"), "incomplete": N_("not written to its end"), "damaged": N_("damaged"), "older": N_("an older edition"),
-                 "newer": N_("a newer edition"), "foreign": N_("of another bundle")}
-
-
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
     """Add ``bundle`` and ``model``."""
     parser = sub.add_parser("bundle", parents=common, help="build, inspect, verify, import, list, remove")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("build", parents=common, help="make a signed bundle of what a spec describes (connected side)")
-    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("spec", help="YAML file, the folder of one model, or one file of weights or packages")
     one.add_argument("--out", required=True, action="append", metavar="DIR",
                      help="the drive; several: each takes what it has room for")
     one.add_argument("--key", required=True, action="append", metavar="FILE", help="signing key; several for several signers")
@@ -54,7 +46,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     _volume_options(one)
     one.set_defaults(run=_build)
     one = actions.add_parser("plan", parents=common, help="how many drives a bundle takes and what repair data costs; writes nothing")
-    one.add_argument("spec", help="YAML file, or the folder of one model")
+    one.add_argument("spec", help="YAML file, the folder of one model, or one file of weights or packages")
     one.add_argument("--out", required=True, action="append", metavar="DIR",
                      help="the drive; several: each takes what it has room for")
     _volume_options(one)
@@ -75,9 +67,9 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.add_argument("media", nargs="+", metavar="DIR")
     one.set_defaults(run=_import)
     one.add_argument("--swap", action="store_true", help="ask for one drive after the other; each comes to the same DIR")
-    one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state"),
+    one.add_argument("--override", action="append", default=[], choices=("older", "expired", "state", "clock"),
                      help="let pass once, recorded: an older release that was here before, an expired one, a state "
-                          "that fell behind the log")
+                          "that fell behind the log, one issued after what the clock says")
     one = actions.add_parser("sign", parents=common, help="add a signature to a bundle that others have signed")
     one.add_argument("media", nargs="+", metavar="DIR", help="every volume of it")
     one.add_argument("--key", required=True, action="append", metavar="FILE")
@@ -88,8 +80,12 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_check)
     one = actions.add_parser("receipt", parents=common, help="write an import's signed receipt")
     one.add_argument("name", help="release id, bundle id or title")
-    one.add_argument("--out", required=True, metavar="FILE")
+    one.add_argument("--out", required=True, metavar="FILE", help="the file, or a drive, which then gets it below RECEIPTS")
     one.set_defaults(run=_receipt)
+    one = actions.add_parser("verify-receipt", parents=common, help="check a receipt that came back from a site")
+    one.add_argument("file")
+    one.add_argument("--public-key", action="append", default=[], metavar="FILE", help="of the console that is believed (`key public` there)")
+    one.set_defaults(run=_verify_receipt)
     one = actions.add_parser("list", parents=common, help="the library")
     one.set_defaults(run=_list)
     one = actions.add_parser("remove", parents=common, help="take a release out of the library")
@@ -114,6 +110,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
 
 def _volume_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("--exclude", action="append", default=[], metavar="PATTERN", help="files that stay out, such as '*.py' or 'original/*'")
     add("--volume-size", metavar="SIZE", help="split over volumes of this size, such as 29GiB")
     add("--parity", metavar="WHAT", help="repair data: `volume` for a drive of it, from which any one lost drive is rebuilt, or a "
                                          "number N for one object to every N")
@@ -156,7 +153,8 @@ def _build(args: argparse.Namespace, app: Any) -> int:
     keys = [load_signing_key(path, args.passphrase_file, app) for path in args.key]
     volume, chain = _volume_size(args), [read_file(path) for path in args.trust_root]
     swap = _swap(app) if args.swap else None
-    built = _run(app, lambda ctx: build(ctx, Path(args.spec), _out(args), keys, volume, chain, parity=args.parity, swap=swap))
+    built = _run(app, lambda ctx: build(ctx, Path(args.spec), _out(args), keys, volume, chain, parity=args.parity, swap=swap,
+                                        exclude=args.exclude))
     data = {
         "bundle_id": built.bundle_id,
         "release_id": built.release_id,
@@ -196,7 +194,7 @@ def _told_built(app: Any, built: Any) -> str:
 def _plan(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.build import preview
 
-    told = preview(Path(args.spec), _out(args), _volume_size(args), parity=args.parity, swap=args.swap)
+    told = preview(Path(args.spec), _out(args), _volume_size(args), parity=args.parity, swap=args.swap, exclude=args.exclude)
     data = {"title": told.title, "files": told.files, "bytes": told.bytes, "parity_bytes": told.parity_bytes,
             "volumes": [{"number": n, "place": str(place), "bytes": size, "repair_data": repair}
                         for n, (place, size, repair) in enumerate(told.volumes, 1)]}
@@ -244,35 +242,19 @@ def _drives(args: argparse.Namespace, app: Any) -> int:
     return EXIT_DONE
 
 
-def _believed(args: argparse.Namespace, app: Any) -> tuple[dict[str, Any], int, frozenset[str]]:
-    """(keys, threshold, revoked) given on the command line, else those of the site where there is one."""
+def _judge(args: argparse.Namespace, app: Any) -> Any:
+    """On whose behalf a bundle is looked at: of the keys on the command line, else of the site where there is one."""
+    from console.bundles.inspection import Outsider
     from console.trust.keys import load_public
 
     if args.public_key:
         keys = [(load_public(Path(p)), Path(p).stem) for p in args.public_key]
-        return {k.keyid: (k, name) for k, name in keys}, args.threshold, frozenset()
+        return Outsider({k.keyid: (k, name) for k, name in keys}, args.threshold)
     if not (app.workspace / "sealift.db").exists():
-        return {}, 1, frozenset()
-    from console.bundles.media import carried_roots, only
-    from console.errors import VerdictError
+        return Outsider({})
+    from console.bundles.acceptance import Site
 
-    trust = app.engine().trust
-    try:
-        view = trust.view(carried_roots(only(_media(args))))
-    except VerdictError as problem:
-        view, args.chain_problem = trust.view([]), problem
-    except OSError:
-        view = trust.view([])  # the inspection that follows says what is wrong with the drive
-    return view.believed, view.threshold, view.revoked
-
-
-def _with_chain(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
-    """The verdict, with what was wrong with the trust roots that the bundle carries."""
-    problem = getattr(args, "chain_problem", None)
-    if problem is not None:
-        data["findings"].append({"code": "root-chain", "path": "trust", "message": str(problem)})
-        data["verdict"] = "failed"
-    return data
+    return Site(app.engine())
 
 
 def _media(args: argparse.Namespace) -> list[Path]:
@@ -280,10 +262,10 @@ def _media(args: argparse.Namespace) -> list[Path]:
 
 
 def _inspect(args: argparse.Namespace, app: Any) -> int:
-    from console.bundles.verify import document, inspect
+    from console.bundles.inspection import document, inspect
 
-    seen = inspect(_media(args), *_believed(args, app))
-    data = _with_chain(args, document(seen, None))
+    seen = inspect(_media(args), _judge(args, app))
+    data = document(seen, None)
     data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
@@ -292,22 +274,26 @@ def _inspect(args: argparse.Namespace, app: Any) -> int:
 def _verify(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.verify import verify
 
-    believed = _believed(args, app)
-    data = _with_chain(args, _run(app, lambda ctx: verify(ctx, _media(args), *believed)))
+    judge = _judge(args, app)
+    data = _run(app, lambda ctx: verify(ctx, _media(args), judge))
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
 
 
 def _told(app: Any, data: dict[str, Any]) -> str:
+    from console.bundles.inspection import STATES
+
     lines = [data["verdict"].upper()]
     if data.get("release_id"):
         lines += _facts(app, data)
     lines += [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}" for s in data["signers"]]
     lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in data["unknown_keys"]]
+    lines += [f"  {app.t(N_('Publisher of {component}'), component=p['component'])}: {shown((p['signer'] or {}).get('name') or '?')}, "
+              f"{(p['signer'] or {}).get('fingerprint', '')} ({p['verdict']})" for p in data["publishers"]]
     if max((v["of"] for v in data["volumes"]), default=1) > 1:
         lines += ["  " + app.t(N_("Volume {number} of {of}: {state}, {folder}"), number=v["number"], of=v["of"],
-                               state=app.t(VOLUME_STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
-    lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(VOLUME_STATES.get(v["state"], v["state"])),
+                               state=app.t(STATES.get(v["state"], v["state"])), folder=v["folder"]) for v in data["volumes"]]
+    lines += ["  " + app.t(N_("Not of this bundle: {state}, {folder}"), state=app.t(STATES.get(v["state"], v["state"])),
                            folder=v["folder"]) for v in data["other_volumes"]]
     lines += [f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"]]
     if data["missing_volumes"]:
@@ -365,12 +351,12 @@ def _import(args: argparse.Namespace, app: Any) -> int:
         "bytes_rebuilt": imported.bytes_rebuilt,
         "receipt": imported.receipt,
     }
-    app.out(
-        data,
-        lambda: app.t(
-            N_("{title} is in the library: release {release}."), title=imported.release.title, release=imported.release.release_id[:16]
-        ),
-    )
+    release = imported.release.release_id[:16]
+    sizes = {name: units.size(data[f"bytes_{name}"]) for name in ("copied", "reused", "rebuilt")}
+    app.out(data, lambda: "\n".join([
+        app.t(N_("{title} is in the library: release {release}."), title=imported.release.title, release=release),
+        app.t(N_("{copied} were copied, {reused} were here already, {rebuilt} were rebuilt from repair data."), **sizes),
+        app.t(N_("Its signed receipt, to travel back: sealift bundle receipt {release} --out DIR"), release=release)]))
     return EXIT_DONE
 
 
@@ -404,13 +390,30 @@ def _check(args: argparse.Namespace, app: Any) -> int:
 def _receipt(args: argparse.Namespace, app: Any) -> int:
     library = app.engine().library
     release = library.get(args.name)
-    try:
-        Path(args.out).write_bytes(library.receipt(release))
-    except OSError as problem:
-        raise UNWRITABLE_RECEIPT(path=args.out, reason=problem.strerror or "?") from None
-    app.out({"receipt": args.out, "release_id": release.release_id},
-            lambda: app.t(N_("Receipt written to {path}."), path=args.out))
+    path = str(library.write_receipt(release, Path(args.out)))
+    app.out({"receipt": path, "release_id": release.release_id}, lambda: app.t(N_("Receipt written to {path}."), path=path))
     return EXIT_DONE
+
+
+def _verify_receipt(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles import receipts
+    from console.trust.keys import load_public
+
+    told = receipts.verify(receipts.read(Path(args.file)), [load_public(Path(p)) for p in args.public_key])
+    app.out(told, lambda: _told_receipt(app, told))
+    return EXIT_DONE if told["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _told_receipt(app: Any, told: dict[str, Any]) -> str:
+    lines = [told["verdict"].upper(), *(f"  {f['code']}  {app.t(f['message'])}" for f in told["findings"])]
+    if (receipt := told["receipt"]) is not None:
+        volumes = ", ".join(str(v.get("number", "?")) for v in receipt["media"] if isinstance(v, dict))
+        facts = [(N_("Title"), receipt["title"]), (N_("Release"), receipt["release_id"]), (N_("Channel"), f"{receipt['channel']} #{receipt['sequence']}"),
+                 (N_("Site"), receipt["site"]), (N_("Imported"), f"{receipt['imported_at']}, {receipt['imported_by']}"), (N_("Volumes"), volumes),
+                 (N_("Files"), f"{receipt['files']}, {units.size(receipt['bytes'])}")]
+        lines += [f"  {app.t(name)}: {shown(value)}" for name, value in facts]
+    lines += [f"  {app.t(N_('Signed by a key that is not trusted'))}: {key}" for key in told["unknown_keys"]]
+    return "\n".join(lines)
 
 
 def _list(args: argparse.Namespace, app: Any) -> int:
@@ -458,8 +461,13 @@ def _model_verify(args: argparse.Namespace, app: Any) -> int:
         except (OSError, ValueError):
             raise BAD_CERTIFICATE(path=path) from None
     data = oms.verify(folder, raw, keys=[load_public(Path(p)) for p in args.public_key], roots=roots, signature_path=signature)
-    app.out(data, lambda: "\n".join([data["verdict"].upper(), *(f"  {f['code']}  {f['path']}  {f['message']}" for f in data["findings"])]))
+    app.out(data, lambda: "\n".join([data["verdict"].upper(), *_signers(app, data),
+                                   *(f"  {f['code']}  {shown(f['path'])}  {shown(app.t(f['message']))}" for f in data["findings"])]))
     return EXIT_DONE if data["verdict"] == "verified" else EXIT_BAD_VERDICT
+
+
+def _signers(app: Any, data: dict[str, Any]) -> list[str]:
+    return [f"  {app.t(N_('Signed by'))} {shown(s['name'])}: {s['fingerprint']}".replace(" : ", ": ") for s in data["signers"]]
 
 
 def _model_sign(args: argparse.Namespace, app: Any) -> int:

@@ -79,7 +79,7 @@ def _of_bundle(place: Path, name: str | None) -> tuple[str, int]:
     Raises:
         InputError: ``bundle.not-found``, ``bundle.several``, ``fit.not-in-bundle``.
     """
-    from console.bundles.verify import inspect
+    from console.bundles.inspection import inspect
 
     seen = inspect([place], {})
     for component in seen.statement.components if seen.statement is not None else ():

@@ -7,7 +7,7 @@ from typing import Any
 
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.inventory_parse import add_parser
-from console.errors import EXIT_DONE, EXIT_FAILED, shown
+from console.errors import EXIT_DONE, EXIT_FAILED, shown, words_of
 from console.i18n import N_, into
 from console.units import size
 
@@ -91,7 +91,7 @@ def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:
     if record is None:
         return app.t(N_("{name}: never asked"), name=name)
     if not record.reached:
-        return f"{name}: {record.error['message']}"
+        return "\n".join(f"{name}: {text}" if number == 0 else f"  {text}" for number, text in enumerate(words_of(record.error, app.lang)))
     unreadable = [f for f in record.facts.values() if f.state == "unreadable"]
     lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=len(unreadable))]
     lines += [f"  {d.index}  {shown(d.model or d.name)}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,25 @@ def _new(args: argparse.Namespace, app: Any) -> int:
         from console.cli.main import USAGE
 
         raise USAGE(problem="name the file for the new key", command="key new")
-    key = PrivateKey.generate(args.alg)
+    key, public = PrivateKey.generate(args.alg), _beside(Path(path))
     key.save(Path(path), _new_passphrase(args, app))
+    try:
+        if public is not None:
+            public.write_bytes(key.public.pem)
+    except OSError as problem:
+        raise PUBLIC_UNWRITABLE(path=str(public), reason=problem.strerror or "?") from None
     app.out(
-        {"file": path, "key_id": key.public.keyid, "alg": args.alg, "fingerprint": key.public.fingerprint},
-        lambda: app.t(N_("Key written to {path}. Fingerprint: {fingerprint}"), path=path, fingerprint=key.public.fingerprint),
+        {"file": path, "public": public and str(public), "key_id": key.public.keyid, "alg": args.alg, "fingerprint": key.public.fingerprint},
+        lambda: "\n".join([app.t(N_("Key written to {path}. Fingerprint: {fingerprint}"), path=path, fingerprint=key.public.fingerprint),
+                           *([app.t(N_("Its public half, for those who are to trust it: {path}"), path=str(public))] if public else [])]),
     )
     return EXIT_DONE
+
+
+def _beside(path: Path) -> Path | None:
+    """Where the public half of a new key goes; None where that name is taken, for nothing is ever overwritten."""
+    public = path.with_suffix(".pub")
+    return public if public != path and not os.path.lexists(public) else None
 
 
 def _new_passphrase(args: argparse.Namespace, app: Any) -> Secret | None:

@@ -88,6 +88,10 @@ PROBLEMS = (
 """What the parser complains of in its own words, and ours."""
 
 
+MAX_LISTED = 50
+"""Findings of one refusal that are printed."""
+
+
 class _Parser(argparse.ArgumentParser):
     lang = "en"
 
@@ -363,8 +367,19 @@ def _failed(problem: SealiftError, words: list[str]) -> int:
     if _wants_json(words):
         print(json.dumps({"error": problem.as_dict(lang)}, ensure_ascii=False, indent=2, default=str), flush=True)
     else:
-        print(f"sealift: {problem.message(lang)}\n{problem.remedy(lang)} [{problem.code}]", file=sys.stderr, flush=True)
+        lines = [f"sealift: {problem.message(lang)}", *_listed(problem, lang), f"{problem.remedy(lang)} [{problem.code}]"]
+        print("\n".join(lines), file=sys.stderr, flush=True)
     return problem.exit_code if not isinstance(problem, UsageError) else EXIT_USAGE
+
+
+def _listed(problem: SealiftError, lang: str) -> list[str]:
+    """All findings behind a refusal, where there is more than the one that it names."""
+    found = problem.params.get("findings") or []
+    if len(found) < 2:
+        return []
+    lines = [f"  {f['code']}  {shown(f['path'])}  {shown(tr(f['message'], lang))}" for f in found[:MAX_LISTED]]
+    more = len(found) - MAX_LISTED
+    return [*lines, "  " + tr(N_("… and {more} more; --json lists all."), lang, more=more)] if more > 0 else lines
 
 
 def _lang_of(words: list[str]) -> str:

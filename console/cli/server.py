@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from console.cli.inventory import change_lines
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code, shown
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code, shown, words_of
 from console.i18n import N_, into
 from console.servers.importing import Imported, parse_csv, read_text
 from console.servers.keys import HostKey, parse_known_hosts
 from console.servers.plain import plain
 from console.servers.record import AUTHS, SUDOS, ServerRecord
 from console.servers.sshconfig import parse_ssh_config
+from console.transport.ssh import KEY_CHANGED
 
 BAD_ADDRESS = code("server.bad-address", UsageError, N_("{address} is not an address."),
                    N_("Give it as HOST, USER@HOST or USER@HOST:PORT."))
@@ -97,11 +98,16 @@ def _parse_address(text: str) -> tuple[str | None, str, int | None]:
     return match["user"], match["v6"] or match["host"], int(match["port"]) if match["port"] else None
 
 
+def _given(*ports: int | None) -> int | None:
+    """The first that was given; 0 was, and is refused as any other port that there is not."""
+    return next((port for port in ports if port is not None), None)
+
+
 def _add(args: argparse.Namespace, app: Any) -> int:
     user, address, port = _parse_address(args.address)
     identity = str(Path(args.identity).expanduser().absolute()) if args.identity else None
     record = ServerRecord(
-        args.name, address, args.port or port or 22, args.login or user or getpass.getuser(), identity,
+        args.name, address, _given(args.port, port, 22), args.login or user or getpass.getuser(), identity,
         args.auth or ("key" if identity else "agent"), args.sudo, tuple(args.jump), tuple(args.label), args.group,
         args.store)
     book = app.engine().servers
@@ -118,7 +124,7 @@ def _add(args: argparse.Namespace, app: Any) -> int:
 def _change(args: argparse.Namespace, app: Any) -> int:
     book = app.engine().servers
     user, address, port = _parse_address(args.address) if args.address else (None, None, None)
-    given = {"address": address, "user": args.login or user, "port": args.port or port, "auth": args.auth, "sudo": args.sudo,
+    given = {"address": address, "user": args.login or user, "port": _given(args.port, port, None), "auth": args.auth, "sudo": args.sudo,
              "store": args.store, "group": args.group}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if args.identity is not None:
@@ -230,11 +236,17 @@ def _standing(app: Any, r: ServerRecord) -> str:
     latest = app.engine().inventory.latest(r.name)
     if not r.host_keys:
         return "untrusted"
-    return "never-asked" if latest is None else "reached" if latest.reached else "unreachable"
+    return "never-asked" if latest is None else _how_asked(latest)
 
 
-_STATE_TEXTS = {"untrusted": N_("host key not trusted"), "never-asked": N_("never asked"), "reached": N_("answered"),
-                "unreachable": N_("did not answer")}
+def _how_asked(taken: Any) -> str:
+    if taken.reached:
+        return "reached"
+    return "key-changed" if (taken.error or {}).get("code") == KEY_CHANGED.code else "unreachable"
+
+
+_STATE_TEXTS = {"key-changed": N_("host key changed"), "untrusted": N_("host key not trusted"), "never-asked": N_("never asked"),
+                "reached": N_("answered"), "unreachable": N_("not reached")}
 STATES, SORTS = tuple(_STATE_TEXTS), ("name", "address", "group", "state")
 _SORT_KEYS = {"name": lambda row: (), "address": lambda row: _natural(row[0].address), "group": lambda row: row[0].group,
               "state": lambda row: STATES.index(row[1])}
@@ -260,7 +272,8 @@ def _show(args: argparse.Namespace, app: Any) -> int:
                   for line in record.host_keys]
         if latest:
             lines.append(app.t(N_("Asked at {when}: {state}."), when=latest.taken_at,
-                               state=app.t(_STATE_TEXTS["reached" if latest.reached else "unreachable"])))
+                               state=app.t(_STATE_TEXTS[_how_asked(latest)])))
+            lines += words_of(latest.error, app.lang) if latest.error else ()
         return "\n".join(lines + change_lines(app, changes))
 
     app.out(data, text)

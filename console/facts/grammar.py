@@ -177,6 +177,8 @@ def _depth(text: str) -> int:
         elif not quoted and match[0] in "[{":
             depth += 1
             deepest = max(deepest, depth)
+            if depth > MAX_JSON_DEPTH:
+                break  # a hostile one is not counted to its end
         elif not quoted and match[0] in "]}":
             depth -= 1
     return deepest

@@ -37,6 +37,7 @@ MISMATCH = code("server.fingerprint-mismatch", VerdictError,
 
 
 AUTHORITIES = "servers.host-authorities"
+KEY_FETCH_S = 15.0
 MOST_SECRETS = 16
 """Secrets that are asked for on the way to one server."""
 
@@ -175,16 +176,24 @@ class ServerBook:
             self.credentials.failed(name, kind)
         self._changed()
 
-    def offered_key(self, name: str) -> HostKey:
-        """The host key that the server shows now, fetched without logging in to it."""
+    def offered_key(self, name: str, *, bastions: Bastions | None = None, heard: Callable[[], None] | None = None) -> HostKey:
+        """The host key that the server shows now, fetched without logging in to it; ``bastions`` and ``heard`` as for
+        :meth:`connect`."""
         record = self.get(name)
-        return HostKey(self._asking(record, lambda: ssh.offered_key(self._target(record), jumps=self._jumps(record))))
 
-    def trust(self, name: str, fingerprint: str, *, own: bool = False) -> HostKey:
+        def fetch() -> str:
+            jumps = self._jumps(record)
+            via = bastions.through(jumps, KEY_FETCH_S) if bastions is not None else None
+            return ssh.offered_key(self._target(record), jumps=jumps, via=via, timeout_s=KEY_FETCH_S, heard=heard)
+
+        return HostKey(self._asking(record, fetch))
+
+    def trust(self, name: str, fingerprint: str, *, own: bool = False, bastions: Bastions | None = None) -> HostKey:
         """Pin the key that the server shows, if it has exactly this fingerprint.
 
         Args:
             own: the key was made by this console, as those of the practice servers are; no second person is asked then.
+            bastions: as for :meth:`connect`.
 
         Raises:
             VerdictError: ``server.fingerprint-mismatch``; nothing was pinned. DeniedError: ``approval.needed``.
@@ -193,7 +202,7 @@ class ServerBook:
         given, record = checked_fingerprint(fingerprint), self.get(name)
         detail = {"fingerprint": given, "previous": [HostKey(k).fingerprint for k in record.host_keys]}
         with self._engine.act("node.hostkey", _obj(name), detail | {"source": "fingerprint"}):
-            offered = self.offered_key(name)
+            offered = self.offered_key(name, bastions=bastions)
             if offered.fingerprint != given:
                 raise MISMATCH(server=name, given=given, offered=offered.fingerprint)
             if not own:
@@ -271,15 +280,15 @@ class ServerBook:
         return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
 
     def connect(self, name: str, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15,
-                bastions: Bastions | None = None) -> ssh.SshTransport:
+                bastions: Bastions | None = None, heard: Callable[[], None] | None = None) -> ssh.SshTransport:
         """A connection to the server, through its jump hosts: through ``bastions``, which stay open, where they are given.
-        The caller closes it.
+        The caller closes it. ``heard`` is called, in any thread, when the server says its first word.
 
         Raises:
             WorldError, InputError: with an ``ssh.…`` code.
         """
         record = self.get(name)
-        return self._asking(record, lambda: self._connect(record, purpose, timeout_s, bastions))
+        return self._asking(record, lambda: self._connect(record, purpose, timeout_s, bastions, heard))
 
     def _asking(self, record: ServerRecord, call: Callable[[], _Result]) -> _Result:
         """``call``, and again whenever the front end gave a secret that was missing: of the server, or of a bastion."""
@@ -292,10 +301,11 @@ class ServerBook:
                     raise
         return call()
 
-    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float, bastions: Bastions | None) -> ssh.SshTransport:
+    def _connect(self, record: ServerRecord, purpose: str, timeout_s: float, bastions: Bastions | None,
+                 heard: Callable[[], None] | None) -> ssh.SshTransport:
         target, login, jumps = self._target(record), self._login(record), self._jumps(record)
         via = bastions.through(jumps, timeout_s) if bastions is not None else None
-        link = ssh.connect(target, login, jumps=jumps, via=via, purpose=purpose, timeout_s=timeout_s)
+        link = ssh.connect(target, login, jumps=jumps, via=via, purpose=purpose, timeout_s=timeout_s, heard=heard)
         for name in (record.name, *(hop.name for hop, _login in jumps)):
             self.credentials.worked(name)
         link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 STDOUT_LIMIT_BYTES = 1 << 20
 STDERR_LIMIT_BYTES = 16 << 10
 SCRIPT_SLACK_BYTES = 64 << 10
 
-ABSENT, KEPT = "absent", "kept"
+ABSENT, KEPT, HUNG = "absent", "kept", "hung"
 
 # Tools of vendors often lie where a login without a terminal does not look. A PATH that lacks /usr/bin was chosen
 # with care by whoever set up the account, and is left alone.
@@ -43,6 +43,8 @@ end() {
 fact() {
   number=$1; needs=$2; seconds=$3; shift 3
   begin "$number"
+  since=${up%.*}
+  case ":$hung:" in *":$needs:"*) code=hung; end "$number"; return;; esac
   if command -v "$needs" >/dev/null 2>&1; then
     case $mode in
       coreutils) timeout -k 2 "$seconds" "$@" </dev/null; code=$?;;
@@ -53,6 +55,8 @@ fact() {
     esac
   else code=absent; fi
   end "$number"
+  case $code:$since:$needs in *::*|*:-:*|*:sh) ;; 124:*|137:*|143:*)
+    [ $((${up%.*} - since)) -lt $((seconds - 1)) ] || hung=$hung:$needs;; esac
 }
 quick() {
   number=$1; needs=$2; shift 2
@@ -76,7 +80,8 @@ file() {
 @dataclass(frozen=True)
 class Command:
     """One command of a script. ``needs`` is the program that must be there for it, its first word when empty;
-    ``file`` is the one file that the command prints, and ``quick`` says that it cannot hang: both cost the server one
+    a program that did not end in its time is not asked again in the same script. ``file`` is the one file that the command prints,
+    and ``quick`` says that it cannot hang: both cost the server one
     process instead of two or three, and have no time limit but the reader's. A ``lasting`` one is not run again on a
     server that has not started anew since it was."""
 
@@ -90,17 +95,19 @@ class Command:
     lasting: bool = False
 
 
-def script(commands: Sequence[Command], boundary: str, start: str = "", settings: Mapping[str, str] | None = None) -> bytes:
+def script(commands: Sequence[Command], boundary: str, start: str = "", settings: Mapping[str, str] | None = None,
+           hung: Iterable[str] = ()) -> bytes:
     """The text for ``sh -s``. ``boundary`` must be random and new for every run; ``start`` is the boot id of the start
     for which the answers of lasting commands are known; ``settings`` are variables that the commands see, besides
-    ``SEALIFT_UP``, the seconds for which the server was up when the script began."""
-    lines = [f"mark={boundary}", _HEAD]
+    ``SEALIFT_UP``, the seconds for which the server was up when the script began; ``hung`` are programs that are known to
+    hang."""
+    lines = [f"mark={boundary}", f"hung={shlex.quote(':'.join(hung))}", _HEAD]
     lines += [f"{name}={shlex.quote(value)}; export {name}" for name, value in (settings or {}).items()]
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
     lines += [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c) for c in commands]
     # In a function, so that the shell has read the whole script before a command could touch its input.
-    lines[2:] = ["all() {", *lines[2:], ":", "}", "all", f"printf '\\n%s done\\n' {boundary}", "exit 0", ""]
+    lines[3:] = ["all() {", *lines[3:], ":", "}", "all", f"printf '\\n%s done\\n' {boundary}", "exit 0", ""]
     return "\n".join(lines).encode()
 
 
@@ -125,6 +132,7 @@ class Frame:
     exit_code: int | None = None
     absent: bool = False
     kept: bool = False
+    hung: bool = False
     ended: bool = False
     truncated: bool = False
     duration_s: float | None = None
@@ -172,6 +180,7 @@ class Reader:
         self._expected = [c.number for c in commands]
         self._out, self._err = _Marks(boundary), _Marks(boundary)
         self._errors: dict[int, bytearray] = {}
+        self._overflowed: set[int] = set()
         self._erring: int | None = None
         self.frames: dict[int, Frame] = {}
         self.current: Frame | None = None
@@ -200,6 +209,9 @@ class Reader:
         for number, text in self._errors.items():
             if number in self.frames:
                 self.frames[number].stderr = text
+        for number in self._overflowed & self.frames.keys():
+            # What ended by itself has an answer, however much it complained; what was ended for its noise has none.
+            self.frames[number].truncated |= not self.frames[number].ended
 
     def _output(self, data: bytes) -> None:
         if not data:
@@ -221,6 +233,8 @@ class Reader:
             kept = self._errors.setdefault(self._erring, bytearray())
             room = STDERR_LIMIT_BYTES - len(kept)
             kept += data[:room]
+            if len(data) > room:
+                self._overflowed.add(self._erring)
             self.dropped_bytes += max(0, len(data) - room)
 
     def _outside(self, data: bytes) -> None:
@@ -241,7 +255,7 @@ class Reader:
             self.current = None
 
     def _end(self, frame: Frame, code: bytes, uptime: bytes) -> None:
-        frame.ended, frame.absent, frame.kept = True, code == ABSENT.encode(), code == KEPT.encode()
+        frame.ended, frame.absent, frame.kept, frame.hung = True, code == ABSENT.encode(), code == KEPT.encode(), code == HUNG.encode()
         frame.exit_code = int(code) if re.fullmatch(rb"[0-9]{1,3}", code) else None
         up = _seconds(uptime)
         if up is not None and frame.started_up_s is not None:

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 GRACE_S = 4.0
 """How long after its own limit a command may still hold the script up before the script is started anew behind it."""
 
+CUT_BYTES = 64 << 10
+"""What is kept of an output that is too long to be read."""
+
+INVENTORY_BYTES = 16 << 20
+"""What the outputs of one server may come to; beyond it, the longest commands are cut as if each had said too much."""
+
 BEGIN_S = 30.0
 """How long a shell may take to start, and to go from one command to the next."""
 
@@ -88,7 +94,7 @@ class InventoryService:
         run, done = _Run(full), {}
         with ctx.on_cancel(run.close):
             try:
-                answers = crew.results(records, lambda record: self._one(record, run), self._engine.settings.get("inventory.threads"),
+                answers = crew.results(records, lambda record, turn: self._one(record, run, turn), self._engine.settings.get("inventory.threads"),
                                        name="inventory", checkpoint=ctx.checkpoint)  # fmt: skip
                 for number, taken in enumerate(answers, 1):
                     done[taken.server] = self._tell(ctx, taken)
@@ -135,10 +141,10 @@ class InventoryService:
         ctx.server(taken.server).result("reached" if taken.reached else "unreachable", **detail)
         return taken
 
-    def _one(self, record: ServerRecord, run: _Run) -> InventoryRecord:
+    def _one(self, record: ServerRecord, run: _Run, turn: crew.Turn) -> InventoryRecord:
         try:
             before = None if run.full else self.latest(record.name, reached=True)
-            evidence = self._ask(record, run, before)
+            evidence = self._ask(record, run, before, turn)
         except SealiftError as problem:
             taken = InventoryRecord(record.name, utc_now(), False, problem.as_dict())
             run.checkpoint()
@@ -160,8 +166,8 @@ class InventoryService:
                                       detail={"changes": [c.as_dict() for c in changes][:100]})
         return taken
 
-    def _ask(self, record: ServerRecord, run: _Run, before: InventoryRecord | None) -> dict[str, dict]:
-        link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions))
+    def _ask(self, record: ServerRecord, run: _Run, before: InventoryRecord | None, turn: crew.Turn) -> dict[str, dict]:
+        link = run.add(self._engine.servers.connect(record.name, bastions=run.bastions, heard=turn.heard))
         try:
             return gather(link, known_facts(), root=_root_way(record, self._engine.servers.credentials),
                           known=_lasting(before), store=record.store)
@@ -253,9 +259,20 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
             if not link.alive:
                 raise
             refused = problem.message()
+    _cut_to_size(frames)
     missing = "no-sudo-password" if root == "no-password" else "needs-root"
     return {fact.id: known.evidence[fact.id] if number in frames and frames[number].kept and fact.id in known.evidence
             else _evidence(fact, frames.get(number), refused, missing) for number, fact in numbered}
+
+
+def _cut_to_size(frames: dict[int, framing.Frame]) -> None:
+    """Keep little of what is too long for any reader, and of all together no more than a server can be worth."""
+    total = 0
+    for frame in sorted(frames.values(), key=lambda frame: len(frame.stdout)):
+        total += len(frame.stdout)
+        frame.truncated |= total > INVENTORY_BYTES
+        if frame.truncated:
+            del frame.stdout[CUT_BYTES:]
 
 
 def _command(number: int, fact: Fact) -> framing.Command:
@@ -272,7 +289,7 @@ def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None, miss
     if frame is None:
         return {"argv": list(fact.argv), "exit_code": None, "stdout": "", "stderr": refused or "", "duration_s": None,
                 "truncated": False, "outcome": missing if fact.needs_root else "not-run"}
-    outcome = "absent" if frame.absent else "ran" if frame.ended or frame.truncated else "hung"
+    outcome = "absent" if frame.absent else "hung-before" if frame.hung else "ran" if frame.ended or frame.truncated else "hung"
     return {"argv": list(fact.argv), "exit_code": frame.exit_code, "stdout": _text(frame.stdout),
             "stderr": _text(frame.stderr), "duration_s": frame.duration_s, "truncated": frame.truncated,
             "outcome": outcome}
@@ -290,7 +307,7 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
         if not left or time.monotonic() > deadline:
             break
         try:
-            got, finished = _run_script(link, left, sudo, deadline, start, store)
+            got, finished = _run_script(link, left, sudo, deadline, start, store, _hung(commands, frames))
         except SealiftError:
             # Commands that nothing can end use up the sessions that a server allows; what was heard before is kept.
             if not frames or not link.alive:
@@ -302,8 +319,14 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
     return frames
 
 
+def _hung(commands: list[framing.Command], frames: dict[int, framing.Frame]) -> set[str]:
+    """The programs that did not end, not even when told to."""
+    stuck = {number for number, frame in frames.items() if not frame.ended and not frame.truncated}
+    return {c.needs or c.argv[0] for c in commands if c.number in stuck} - {"sh"}
+
+
 def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
-                start: str, store: str) -> tuple[dict[int, framing.Frame], bool]:
+                start: str, store: str, hung: set[str]) -> tuple[dict[int, framing.Frame], bool]:
     boundary = random_tokens.token_hex(16)
     reader, stream = framing.Reader(commands, boundary), link.open(("sh", "-s"), sudo=sudo)
 
@@ -315,7 +338,7 @@ def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool,
     stream.on_stderr = errors
     try:
         settings = {"SEALIFT_NOW": f"{time.time():.3f}", "SEALIFT_STORE": store}
-        stream.write(framing.script(commands, boundary, start, settings))
+        stream.write(framing.script(commands, boundary, start, settings, sorted(hung)))
         stream.close_stdin()
         late = _read_frames(stream, reader, {c.number: c for c in commands}, deadline)
         if reader.finished:

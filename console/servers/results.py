@@ -14,7 +14,8 @@ _TIMED_OUT = (124, 137, 143)
 _NOT_RUN = {
     "needs-root": N_("it needs root here, and the server is set to have no sudo"),
     "no-sudo-password": N_("it needs root here, and the sudo password was not given"),
-    "not-run": N_("the inventory ended before it")}
+    "not-run": N_("the inventory ended before it"),
+    "hung-before": N_("its program did not end when it was asked something else, and was not asked again")}
 """Why a command was not run, where the evidence itself does not say."""
 
 
@@ -24,7 +25,7 @@ class FactResult:
     """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not.
 
     ``evidence`` holds ``argv``, ``exit_code``, ``stdout``, ``stderr``, ``duration_s``, ``truncated`` and
-    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``no-sudo-password``, ``not-run``).
+    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``no-sudo-password``, ``not-run``, ``hung-before``).
     """
 
     id: str

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import paramiko
@@ -48,12 +49,13 @@ class Packets(Packetizer):
 
     Attributes:
         heard_bytes: how much came before the first packet. heard_at: when the last packet came, on the monotonic clock.
-        greeting: the beginning of what came before the first packet.
+        greeting: the beginning of what came before the first packet. heard: called when the first of it has come.
     """
 
     heard_bytes = 0
     heard_at = 0.0
     greeting = b""
+    heard: Callable[[], None] | None = None
     _out: memoryview | None = None
 
     def read_message(self) -> tuple[int, paramiko.Message]:
@@ -69,6 +71,8 @@ class Packets(Packetizer):
     def _read_timeout(self, timeout: float) -> bytes:
         data = super()._read_timeout(timeout)
         self.heard_bytes += len(data)
+        if self.heard is not None and data and not self.greeting:
+            self.heard()
         self.greeting = (self.greeting + data)[:GREETING_BYTES]
         if self.heard_bytes > MAX_BANNER_BYTES:
             raise paramiko.SSHException("an endless banner")

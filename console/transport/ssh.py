@@ -233,9 +233,13 @@ def _blocking_socket(sock: socket.socket) -> None:
     sock.settimeout(None)
 
 
-def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float) -> paramiko.Transport:
+Heard = Callable[[], None] | None
+
+
+def _handshake(target: Target, sock: socket.socket | _Through, timeout_s: float, heard: Heard = None) -> paramiko.Transport:
     """Agree on keys with the peer; the host key is known afterwards, and not yet judged."""
     link = paramiko.Transport(sock, packetizer_class=Packets)
+    link.packetizer.heard = heard
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
     link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
     link.auth_timeout = link.channel_timeout = timeout_s
@@ -435,7 +439,8 @@ def _password(link: paramiko.Transport, user: str, password: Secret) -> list[str
 
 
 def connect(target: Target, login: Login | None = None, *, jumps: Sequence[tuple[Target, Login]] = (),
-            via: SshTransport | None = None, purpose: str = "control", timeout_s: float = 15) -> SshTransport:
+            via: SshTransport | None = None, purpose: str = "control", timeout_s: float = 15,
+            heard: Heard = None) -> SshTransport:
     """Connect, compare the host key with the pins, log in.
 
     Args:
@@ -443,17 +448,18 @@ def connect(target: Target, login: Login | None = None, *, jumps: Sequence[tuple
         via: a connection to the last bastion that others use too, in place of ``jumps``; it stays open.
         purpose: ``data`` sets the connection up for bulk transfer.
         timeout_s: deadline of each stage: TCP, key agreement, login.
+        heard: called, in any thread, when the target says its first word.
 
     Raises:
         WorldError, InputError: with an ``ssh.…`` code; the connection is closed.
     """
     if via is not None:
-        return _connect_one(target, login or Login(), via, purpose, timeout_s, own=False)
+        return _connect_one(target, login or Login(), via, purpose, timeout_s, heard, own=False)
     route: list[SshTransport] = []
     try:
         for hop, secret in jumps:
             route.append(_connect_one(hop, secret, route[-1] if route else None, "control", timeout_s))
-        return _connect_one(target, login or Login(), route[-1] if route else None, purpose, timeout_s)
+        return _connect_one(target, login or Login(), route[-1] if route else None, purpose, timeout_s, heard)
     except BaseException:
         for done in reversed(route):
             done.close()
@@ -461,8 +467,8 @@ def connect(target: Target, login: Login | None = None, *, jumps: Sequence[tuple
 
 
 def _connect_one(target: Target, login: Login, via: SshTransport | None, purpose: str, timeout_s: float,
-                 own: bool = True) -> SshTransport:
-    link = _link(target, via, timeout_s)
+                 heard: Heard = None, own: bool = True) -> SshTransport:
+    link = _link(target, via, timeout_s, heard)
     try:
         _judge_host_key(target, link)
         _authenticate(target, login, link, timeout_s)
@@ -498,45 +504,47 @@ def _watch(link: paramiko.Transport) -> None:
     packets.set_keepalive(KEEPALIVE_S, ask)
 
 
-def _link(target: Target, via: SshTransport | None, timeout_s: float) -> paramiko.Transport:
+def _link(target: Target, via: SshTransport | None, timeout_s: float, heard: Heard = None) -> paramiko.Transport:
     """A connection whose keys are agreed; tried again while the server only says that it takes no more for now."""
     for wait_s in BUSY_WAITS_S:
         try:
-            return _link_once(target, via, timeout_s)
+            return _link_once(target, via, timeout_s, heard)
         except SealiftError as problem:
             closed_at_once = problem.code == LOST.code and problem.params.get("stage") == _BEFORE_GREETING
             if problem.code != BUSY.code and not closed_at_once:
                 raise
         # Spread, or all that were refused together would come back together.
         time.sleep(wait_s * random.uniform(0.5, 1.5))
-    return _link_once(target, via, timeout_s)
+    return _link_once(target, via, timeout_s, heard)
 
 
-def _link_once(target: Target, via: SshTransport | None, timeout_s: float) -> paramiko.Transport:
+def _link_once(target: Target, via: SshTransport | None, timeout_s: float, heard: Heard) -> paramiko.Transport:
     if via:
         sock: _Through | socket.socket = _Through(via.channel_to(target.address, target.port, timeout_s))
     else:
         sock = _tuned_socket(target, timeout_s)
     try:
-        return _handshake(target, sock, timeout_s)
+        return _handshake(target, sock, timeout_s, heard)
     except BaseException:
         sock.close()
         raise
 
 
-def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), timeout_s: float = 15) -> str:
-    """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it."""
+def offered_key(target: Target, *, jumps: Sequence[tuple[Target, Login]] = (), via: SshTransport | None = None,
+                timeout_s: float = 15, heard: Heard = None) -> str:
+    """The host key that the server shows, as ``"ssh-ed25519 AAAA…"``, without logging in to it; ``via`` and ``heard`` as for
+    :func:`connect`."""
     # The plain key is asked for: it is what an administrator's fingerprint names.
     target = replace(target, host_keys=tuple(k for k in target.host_keys if not k.startswith(AUTHORITY)))
-    via = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps else None
+    own = connect(jumps[-1][0], jumps[-1][1], jumps=jumps[:-1], timeout_s=timeout_s) if jumps and via is None else None
     try:
-        link = _link(target, via, timeout_s)
+        link = _link(target, via or own, timeout_s, heard)
         key = link.get_remote_server_key()
         _close_link(link)
         return f"{key.get_name()} {key.get_base64()}"
     finally:
-        if via:
-            via.close()
+        if own:
+            own.close()
 
 
 class _Wake(threading.Event):

@@ -19,8 +19,11 @@ TOO_LARGE = code("trust.size", VerdictError, N_("{what} is larger than {limit_by
                  N_("The file is damaged or was not made by Sealift; get it anew."))
 
 MAX_DEPTH = 32
+MAX_VALUE_BYTES = 200 << 20
+"""About what a document may take in memory: one of nothing but small pieces takes twenty times its bytes."""
 _KEY = re.compile(r"[a-z0-9_]{1,64}")
 _WIDE_KEY = re.compile(r"[A-Za-z0-9:._-]{1,128}")
+_ASTRAL, _WIDE = re.compile(rb"[\xf0-\xf4]"), re.compile(rb"[\xc4-\xf4]")
 IN_TOTO_KEYS = frozenset({"_type", "predicateType", "payloadType", "mediaType"})
 
 
@@ -68,6 +71,8 @@ def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bo
     """
     if len(raw) > max_bytes:
         raise TOO_LARGE(what=what, limit_bytes=max_bytes)
+    if value_bytes(raw) > MAX_VALUE_BYTES:
+        raise BAD_JSON(what=what, reason="it has more pieces than any such document")
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused,
@@ -79,6 +84,12 @@ def decode(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, floats: bo
     except (ValueError, RecursionError) as problem:
         raise BAD_JSON(what=what, reason=str(problem)[:200]) from None
     return value
+
+
+def value_bytes(raw: bytes) -> int:
+    """About the bytes of memory that the value of a JSON text takes, and the text with it; the value is not made for this."""
+    width = 4 if _ASTRAL.search(raw) else 2 if _WIDE.search(raw) else 1
+    return len(raw) * (1 + width) + 90 * (raw.count(b"[") + raw.count(b"{")) + 74 * (raw.count(b",") + raw.count(b":"))
 
 
 def _check_depth(value: Any, limit: int) -> None:

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from console.errors import InputError, SealiftError, code
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.trust.canonical import decode
 from console.trust.dsse import signed_text
 from console.trust.keys import PrivateKey, PublicKey
@@ -184,7 +184,7 @@ def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = ()
         findings.append(Found("json" if problem.code == "trust.json" else "size", "", str(problem)))
         verified = False
     except OSError as problem:
-        findings.append(Found("missing", problem.filename or str(folder), f"it cannot be read: {problem.strerror}"))
+        findings.append(Found("missing", problem.filename or str(folder), Said(N_("it cannot be read: {reason}"), reason=problem.strerror or "?")))
         verified = False
     bad = [f for f in findings if f.code != "ok-ignored"]
     verdict = "failed" if bad else "verified" if verified else "unverified"
@@ -192,31 +192,53 @@ def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = ()
             "bytes": total}
 
 
-def check_listing(signature_raw: bytes, files: dict[str, str], keys: Sequence[PublicKey]) -> list[Found]:
-    """Findings on a signature against files whose digests are known already; nothing is read.
+@dataclass(frozen=True)
+class Listing:
+    """A signature against files whose digests are known: what does not fit, who signed, and whether that one is believed."""
+
+    findings: tuple[Found, ...]
+    signer: dict[str, str] | None = None
+    verified: bool = False
+
+
+def check_listing(signature_raw: bytes, files: Mapping[str, str], keys: Sequence[PublicKey] = (),
+                  roots: Sequence[x509.Certificate] = ()) -> Listing:
+    """A signature against files whose digests are known already; nothing is read.
 
     Args:
         files: SHA-256 hex by relative path. keys: public keys that are believed; when none of them has signed, that is
-            the finding ``key``.
+            the finding ``key``. roots: certificate authorities that are believed.
     """
+    signer = None
     try:
         try:
-            statement, _, verified = _open(signature_raw, keys, (), None, [])
+            statement, signer, verified = _open(signature_raw, keys, roots, None, [])
         except _Refused as refusal:
             if refusal.found.code != "key":
                 raise
             # Signed by somebody else: what it lists is compared all the same.
-            statement, _, verified = _open(signature_raw, (), (), None, [])
-        resources, _ = _resources(statement)
+            statement, signer, verified = _open(signature_raw, (), (), None, [])
+        resources, ignored = _resources(statement)
     except _Refused as refusal:
-        return [refusal.found]
+        return Listing((refusal.found,))
     except SealiftError as problem:
-        return [Found("json" if problem.code == "trust.json" else "size", "", str(problem))]
+        return Listing((Found("json" if problem.code == "trust.json" else "size", "", str(problem)),))
     found = [] if verified else [Found("key", "", N_("it was signed by a key that is not believed"))]
     found += [Found("missing", n, N_("the file is signed and not there")) for n in sorted(set(resources) - set(files))]
-    found += [Found("extra", n, N_("the file is there and not signed")) for n in sorted(set(files) - set(resources))]
-    return found + [Found("digest", n, N_("the file is not the one that was signed"))
-                    for n in sorted(set(files) & set(resources)) if files[n] != resources[n]]
+    for n in sorted(set(files) - set(resources)):
+        covered = not _ignored(n, ignored)
+        found.append(Found("extra", n, N_("the file is there and not signed")) if covered else Found("ok-ignored", n, N_("not covered by the signature")))
+    found += [Found("digest", n, N_("the file is not the one that was signed")) for n in sorted(set(files) & set(resources)) if files[n] != resources[n]]
+    return Listing(tuple(found), signer, verified)
+
+
+def is_signature(raw: bytes) -> bool:
+    """Whether this is the signature of a model, by its form; nothing is verified."""
+    try:
+        value = decode(raw, max_bytes=MAX_SIGNATURE_BYTES, floats=True, wide_numbers=True)
+    except SealiftError:
+        return False
+    return isinstance(value, dict) and value.get("mediaType") == MEDIA_TYPE and isinstance(value.get("dsseEnvelope"), dict)
 
 
 def _open(raw: bytes, keys, roots, now, findings) -> tuple[dict, dict[str, str] | None, bool]:
@@ -312,7 +334,7 @@ def _check_chain(leaf: x509.Certificate, carried: list[x509.Certificate], roots:
     current, depth, pool = leaf, 0, [*carried, *roots]
     while True:
         if not current.not_valid_before_utc <= now <= current.not_valid_after_utc:
-            raise _Refused("cert-time", f"the certificate of {_name(current)} is not valid at this time")
+            raise _Refused("cert-time", Said(N_("the certificate of {name} is not valid at this time"), name=_name(current)))
         _check_critical(current)
         if current in roots:
             return
@@ -341,7 +363,7 @@ def _check_critical(certificate: x509.Certificate) -> None:
     except ValueError:
         raise _Refused("cert-chain", N_("a certificate has a malformed extension")) from None
     if unknown:
-        raise _Refused("cert-chain", f"a certificate has the critical extension {unknown[0]}, which is not known")
+        raise _Refused("cert-chain", Said(N_("a certificate has the critical extension {oid}, which is not known"), oid=unknown[0]))
 
 
 def _check_leaf(leaf: x509.Certificate) -> None:
@@ -356,9 +378,9 @@ def _check_issuer(issuer: x509.Certificate, depth: int, *, anchor: bool) -> None
     # A root that people installed by hand may lack the extension, as OpenSSL's own default makes it.
     may_sign = usage.key_cert_sign if usage is not None else anchor
     if basic is None or not basic.ca or not may_sign:
-        raise _Refused("cert-chain", f"{_name(issuer)} may not issue certificates")
+        raise _Refused("cert-chain", Said(N_("{name} may not issue certificates"), name=_name(issuer)))
     if basic.path_length is not None and depth > basic.path_length:
-        raise _Refused("cert-chain", f"{_name(issuer)} may not issue a chain of this length")
+        raise _Refused("cert-chain", Said(N_("{name} may not issue a chain of this length"), name=_name(issuer)))
 
 
 def _extension(certificate: x509.Certificate, kind: Any) -> Any:
@@ -383,9 +405,9 @@ def _resources(statement: dict) -> tuple[dict[str, str], list[str]]:
     if not listed:
         raise _Refused("empty", N_("the statement lists no files"))
     if how.get("method") != "files":
-        raise _Refused("method", f"the method {str(how.get('method'))[:40]} is not supported")
+        raise _Refused("method", Said(N_("the method {name} is not supported"), name=str(how.get("method"))[:40]))
     if how.get("hash_type") != "sha256":
-        raise _Refused("hash-alg", f"the digest {str(how.get('hash_type'))[:40]} is not supported")
+        raise _Refused("hash-alg", Said(N_("the digest {name} is not supported"), name=str(how.get("hash_type"))[:40]))
     if how.get("allow_symlinks"):
         raise _Refused("method-ser", N_("the statement allows links"))
     resources: dict[str, str] = {}
@@ -395,7 +417,7 @@ def _resources(statement: dict) -> tuple[dict[str, str], list[str]]:
         if not isinstance(name, str) or not isinstance(digest, str):
             raise _Refused("statement", N_("a listed file is malformed"))
         if item.get("algorithm") != "sha256":
-            raise _Refused("alg-mix", f"{name[:200]} is listed with another digest")
+            raise _Refused("alg-mix", Said(N_("{name} is listed with another digest"), name=name[:200]))
         if not _safe(name):
             raise _Refused("path", N_("a listed path leaves the folder"), name)
         if name in resources:
@@ -473,4 +495,4 @@ def _digest_or_problem(path: Path) -> tuple[str, int] | str:
     try:
         return file_digest(path)
     except OSError as problem:
-        return f"it cannot be read: {problem.strerror}"
+        return Said(N_("it cannot be read: {reason}"), reason=problem.strerror or "?")

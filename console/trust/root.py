@@ -154,9 +154,11 @@ def _whole(value: Any) -> bool:
 
 def _unb64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except binascii.Error:
         raise ValueError("a field is not base64") from None
+    _need(base64.b64encode(raw).decode() == text, "a field is not base64")
+    return raw
 
 
 def _key(keyid: str, item: Any) -> tuple[PublicKey, str]:
@@ -212,6 +214,17 @@ def first(raw: bytes, fingerprint: str) -> Root:
     if "".join(fingerprint.split()).lower().removeprefix("sha256:") != digest:
         raise FINGERPRINT(actual=" ".join(digest[i : i + 4] for i in range(0, 64, 4)))
     root = read(envelope.payload, raw)
+    _signed(raw, root, root)
+    return root
+
+
+def self_signed(raw: bytes) -> Root:
+    """A root that is in order by itself: signed by its own threshold. Whether it is to be believed is another question.
+
+    Raises:
+        VerdictError: ``trust.root-chain``, ``trust.root-malformed`` and those of the envelope.
+    """
+    root = read(dsse.parse(raw, TYPE).payload, raw)
     _signed(raw, root, root)
     return root
 

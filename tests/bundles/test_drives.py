@@ -20,7 +20,8 @@ from bundle_samples import model, safetensors, weights
 
 from console.bundles import layout, packages
 from console.bundles.build import Built, build
-from console.bundles.verify import inspect, verify
+from console.bundles.inspection import inspect
+from console.bundles.verify import verify
 from console.errors import WorldError
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey

@@ -12,7 +12,8 @@ from bundle_samples import content, make, model, weights
 
 from console.bundles import layout
 from console.bundles.build import build, cosign
-from console.bundles.verify import document, inspect, verify
+from console.bundles.inspection import document, inspect
+from console.bundles.verify import verify
 from console.errors import DeniedError, InputError, VerdictError, WorldError
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey
@@ -101,13 +102,13 @@ def test_releases_share_files_and_removal_counts_references(tmp_path, open_site)
 
 
 def test_receipt_is_signed_by_the_console(sample, open_site):
-    from console.bundles.library import RECEIPT_TYPE
+    from console.bundles import receipts
     from console.trust import dsse
 
     engine = open_site(sample.key)
     release = engine.library.import_(CTX, [sample.drive]).release
     key = engine.audit.key().public
-    opened = dsse.open_(engine.library.receipt(release), RECEIPT_TYPE, {key.keyid: (key, "console")}, 1)
+    opened = dsse.open_(engine.library.receipt(release), receipts.TYPE, {key.keyid: (key, "console")}, 1)
     assert json.loads(opened.payload)["release_id"] == release.release_id
 
 
@@ -331,8 +332,9 @@ def test_links_of_a_download_cache_are_followed_and_checked(tmp_path):
     with pytest.raises(VerdictError):
         build(CTX, snapshot, tmp_path / "out2", [key])
     (snapshot / "outside.json").symlink_to(tmp_path / "plain" / "config.json")
-    with pytest.raises(InputError):
+    with pytest.raises(VerdictError) as caught:
         build(CTX, snapshot, tmp_path / "out3", [key])
+    assert caught.value.code == "bundle.source-special" and caught.value.params["findings"][0]["code"] == "symlink"
 
 
 def test_an_unsealed_volume_is_refused(copy, open_site):
@@ -393,5 +395,5 @@ def test_a_forged_root_is_refused_and_changes_nothing(tmp_path, open_site):
     folder.mkdir()
     (folder / "root.1.dsse.json").write_bytes(raws[0])
     (folder / "root.2.dsse.json").write_bytes(forged[1])
-    refused(engine, tmp_path / "drive", "trust.threshold")
+    assert refused(engine, tmp_path / "drive", "bundle.refused").params["finding"] == "root-chain"
     assert engine.trust.root().version == 1 and engine.library.list() == []

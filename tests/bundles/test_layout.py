@@ -10,7 +10,7 @@ from bundle_samples import safetensors, weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.bundles import archives, chunking, headers, layout, manifest, onnx, screening
+from console.bundles import archives, chunking, gguf, headers, layout, manifest, onnx, screening
 from console.bundles.manifest import FileEntry, known_files, make_index, read_index, read_statement
 from console.errors import SealiftError
 
@@ -83,7 +83,7 @@ def test_an_index_that_is_not_the_known_one_is_refused_or_harmless(where, other)
 def test_readers_take_any_bytes(raw):
     for read in (lambda: read_index(raw), lambda: read_statement(raw), lambda: known_files(io.BytesIO(b'{"files":[' + raw)),
                  lambda: headers.safetensors(io.BytesIO(raw), len(raw), "x"),
-                 lambda: headers.gguf(io.BytesIO(b"GGUF\x03\x00\x00\x00" + raw), len(raw) + 8, "x"),
+                 lambda: gguf.read(io.BytesIO(b"GGUF\x03\x00\x00\x00" + raw), len(raw) + 8, "x"),
                  lambda: onnx.outline(io.BytesIO(raw), len(raw), "x")):
         try:
             read()
@@ -159,5 +159,5 @@ def test_a_good_gguf_is_read():
     info = struct.pack("<Q", 1) + b"t" + struct.pack("<IQIQ", 1, 32, 8, 0)
     start = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + body + info
     raw = start + b"\x00" * (-len(start) % 64) + b"\x01" * 34
-    header, tensors, _ = headers.gguf(io.BytesIO(raw), len(raw), "x")
+    header, tensors, _ = gguf.read(io.BytesIO(raw), len(raw), "x")
     assert header % 64 == 0 and tensors[0].dtype == "Q8_0" and tensors[0].end == len(raw)

@@ -84,6 +84,24 @@ def test_a_noisy_error_stream_takes_nothing_from_the_next_command():
     assert len(reader.frames[0].stderr) == STDERR_LIMIT_BYTES and reader.frames[1].stderr == b"quiet"
 
 
+@pytest.mark.parametrize("shell", [s for s in ("dash", "bash", "busybox") if shutil.which(s)])
+def test_a_program_that_hung_is_not_asked_again(shell, tmp_path):
+    for name in ("hangs", "fails"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho called >>{tmp_path}/{name}.log\n" + ("exec sleep 30\n" if name == "hangs" else "exit 124\n"))
+        (tmp_path / name).chmod(0o755)
+    commands = [Command(0, ("hangs", "a"), 1), Command(1, ("hangs", "b"), 20), Command(2, ("sh", "-c", "hangs c"), 20, needs="hangs"),
+                Command(3, ("fails",), 20), Command(4, ("fails",), 20), Command(5, ("known", "a"), 20), Command(6, ("echo", "on"), 5)]  # fmt: skip
+    done = subprocess.run([shutil.which(shell), *(("sh",) if shell == "busybox" else ()), "-s"],
+                          input=script(commands, BOUNDARY, hung=["other", "known"]), capture_output=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=30)  # fmt: skip
+    reader = Reader(commands, BOUNDARY)
+    reader.feed(done.stdout)
+    reader.close()
+    frames = reader.frames
+    assert reader.finished and [n for n, f in frames.items() if f.hung] == [1, 2, 5] and not done.stderr.replace(b"\n", b"").strip().startswith(b"sh:")
+    assert frames[0].exit_code in (124, 137, 143) and bytes(frames[6].stdout) == b"on\n"
+    assert (tmp_path / "hangs.log").read_text() == "called\n" and (tmp_path / "fails.log").read_text() == "called\n" * 2
+
+
 SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
 
 

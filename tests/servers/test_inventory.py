@@ -79,8 +79,22 @@ def test_what_a_command_leaves_running_holds_nothing_up(practice_server):
 @pytest.mark.parametrize("flood", ["yes", "yes >&2"])
 def test_endless_output_ends_its_own_command(practice_server, flood):
     found = answers(practice_server(), fact("a.flood", "sh", "-c", flood, timeout_s=100), fact("b.after", "echo", "2"))
-    assert found["b.after"].value == "2" and found["a.flood"].state == "unreadable"
-    assert len(found["a.flood"].evidence["stdout"]) <= STDOUT_LIMIT_BYTES
+    assert found["b.after"].value == "2" and found["a.flood"].state == "unreadable" and "too long" in found["a.flood"].reason
+    assert len(found["a.flood"].evidence["stdout"]) <= subject.CUT_BYTES < STDOUT_LIMIT_BYTES
+
+
+def test_all_outputs_together_have_a_limit(practice_server, monkeypatch):
+    monkeypatch.setattr(subject, "INVENTORY_BYTES", 500_000)
+    much = [fact(f"a.much-{n}", "head", "-c", str(n * 100_000), "/dev/zero") for n in (3, 1, 4, 2)]
+    found = answers(practice_server(), *much, fact("b.little", "echo", "2"))
+    assert [f.state for f in found.values()] == ["unreadable", "value", "unreadable", "value", "value"]
+    assert len(found["a.much-4"].evidence["stdout"]) == subject.CUT_BYTES
+
+
+def test_complaints_do_not_cost_an_answer(practice_server):
+    loud = fact("a.loud", "sh", "-c", "head -c 30000 /dev/zero | tr '\\0' x >&2; echo answer")
+    found = answers(practice_server(), loud)
+    assert found["a.loud"].value == "answer" and len(found["a.loud"].evidence["stderr"]) < 20_000
 
 
 def test_hostile_output_stays_evidence(practice_server):
@@ -203,7 +217,7 @@ def test_servers_behind_a_bastion_share_one_connection_to_it(engine, practice_se
 
 def test_silent_servers_do_not_hold_up_the_others(engine, practice_server, monkeypatch):
     """More of them than are asked at a time: what answers is there long before they are given up."""
-    monkeypatch.setattr(subject.crew, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(subject.crew, "SILENT_S", 0.1)
     engine.settings.set("inventory.threads", "2")
     good = practice_server("good")
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -92,3 +92,25 @@ def test_an_entry_is_changed_and_the_rest_stays(typed):
     assert (found["server"]["address"], found["server"]["port"], found["server"]["jump"], found["server"]["labels"]) == ("10.0.0.3", 2222, [], [])
     assert typed("server", "change", "gate", "--jump", "nowhere")[1]["error"]["code"] == "server.unknown"
     assert typed("server", "change", "one", "--port", "99999")[1]["error"]["code"] == "server.invalid-field"
+
+
+def test_what_went_wrong_is_said_in_the_readers_language_and_state(typed, practice_server):
+    server = practice_server()
+    target = server.target()
+    typed("server", "add", "one", f"{target.user}@{target.address}:{target.port}", "--identity", target.identity_file,
+          "--fingerprint", HostKey(server.host_key).fingerprint)  # fmt: skip
+    server.fault("host-key-changed")
+    code, text = typed("--lang", "zh_CN", "inventory", "one", as_json=False)
+    assert code == 3 and "one 的主机密钥已改变" in text and HostKey(server.host_key).fingerprint in text and "has changed" not in text
+    assert [s["state"] for s in typed("server", "list")[1]["servers"]] == ["key-changed"]
+    assert "host key changed" in typed("server", "list", as_json=False)[1]
+    shown = typed("server", "show", "one", as_json=False)[1]
+    assert "host key changed" in shown and "Somebody may be in between" in shown
+    assert typed("server", "list", "--state", "unreachable")[1]["servers"] == []
+
+
+def test_a_port_that_there_is_not_is_refused(typed):
+    for words in (("add", "one", "10.0.0.1", "--port", "0"), ("add", "one", "10.0.0.1:0")):
+        assert typed("server", *words)[0] == 3
+    typed("server", "add", "one", "10.0.0.1")
+    assert typed("server", "change", "one", "--port", "0")[0] == 3 and typed("server", "change", "one", "--address", "10.0.0.2:0")[0] == 3

@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from console.bundles import archives, headers, layout, onnx, screening, verify  # noqa: E402
+from console.bundles import archives, gguf, headers, layout, onnx, screening, verify  # noqa: E402
 from console.bundles.manifest import read_index, read_statement  # noqa: E402
 from console.errors import SealiftError  # noqa: E402
 from console.jobs.job import NullContext  # noqa: E402
@@ -77,7 +77,7 @@ def damage(raw: bytes, dice: random.Random) -> bytes:
     return bytes(data)
 
 
-def gguf() -> bytes:
+def gguf_file() -> bytes:
     """A GGUF file with a text, a list and two tensors."""
     def text(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value
@@ -152,19 +152,19 @@ class Readers:
             "model-signature": (model_signature, lambda raw: oms.check_listing(raw, listing, [key.public])),
             "public-key": (key.public.pem, load_public),
             "safetensors": (shard, lambda raw: headers.safetensors(io.BytesIO(raw), len(raw), "x")),
-            "gguf": (gguf(), lambda raw: headers.gguf(io.BytesIO(raw), len(raw), "x")),
+            "gguf": (gguf_file(), lambda raw: gguf.read(io.BytesIO(raw), len(raw), "x")),
             "onnx": (onnx_model(), lambda raw: onnx.outline(io.BytesIO(raw), len(raw), "x")),
             "zip": (archive_zip(), lambda raw: archives.problem(raw[:512], len(raw), io.BytesIO(raw))),
             "tar": (archive_tar(), lambda raw: archives.problem(raw[:512], len(raw), io.BytesIO(raw))),
             "screen-json": (template, self._screened("m/tokenizer_config.json")),
-            "screen-gguf": (gguf(), self._screened("m/a.gguf")),
+            "screen-gguf": (gguf_file(), self._screened("m/a.gguf")),
             "screen-onnx": (onnx_model(), self._screened("m/a.onnx")),
             "screen-text": (b"(dp0\nS'a'\np1\nI1\ns." + b"text " * 40, self._screened("m/a.txt")),
             "screen-wheel": (archive_zip(), self._screened("p/a.whl", "runtime")),
         }
 
     def _screened(self, path: str, kind: str = "model") -> Callable[[bytes], object]:
-        return lambda raw: screening.screen(kind, path, len(raw), io.BytesIO(raw), frozenset({path}))
+        return lambda raw: screening.screen(kind, path, len(raw), io.BytesIO(raw), {path: 1 << 20})
 
     def drive(self, dice: random.Random) -> tuple[str, Callable[[], object]]:
         """Damage one file of a copy of a drive; what was damaged, and the check of it."""

@@ -217,10 +217,11 @@ def test_volumes_are_swapped_one_at_a_time(qtbot, screen, plugged, volumes, key)
     trust(screen, key)
     plugged.append(volumes[0])
     look(qtbot, screen)
-    qtbot.mouseClick(pressed(screen, "import"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(pressed(bundle_in_sight(qtbot, screen), "import"), Qt.MouseButton.LeftButton)
     for number in (2, 3):
+        awaited = {f"Volume {number - 1}: Copied", f"Volume {number}: Plug it in"}
+        qtbot.waitUntil(lambda awaited=awaited: awaited <= badges(screen), timeout=20_000)
         qtbot.waitUntil(lambda: screen._job is None and screen._swap is not None and not screen.busy(), timeout=20_000)
-        assert {f"Volume {number - 1}: Copied", f"Volume {number}: Plug it in"} <= badges(screen)
         assert not screen.engine.library.list()
         plugged[:] = [volumes[number - 1]]
         look(qtbot, screen)
@@ -391,15 +392,18 @@ def test_what_may_not_go_in_is_listed_and_the_draft_is_kept(qtbot, screen, tmp_p
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
-    (model / "weights.bin").write_bytes(b"\x80\x04\x95" + b"cposix\nsystem\n." + b"0" * 64)
+    (model / "pytorch model.bin").write_bytes(b"\x80\x04\x95" + b"cposix\nsystem\n." + b"0" * 64)
     draft = bundles.Draft("Pickled", "pickled", 1, (bundles.describe(model),))
     screen.memory["draft"] = {"draft": draft, "key": "k", "out": str(tmp_path), "volume": 0, "repair": 0}
     screen.build_bundle(draft, tmp_path / "out", key, None)
     qtbot.waitUntil(lambda: screen._job is None and says(screen, "may not go into a bundle"), timeout=20_000)
-    qtbot.mouseClick(pressed(screen, "Back to the builder"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(pressed(screen, "Leave these files out…"), Qt.MouseButton.LeftButton)
     made = dialog(BuilderDialog)
     assert made._title.text() == "Pickled" and [line.source for line in made._lines] == [str(model)]
+    assert made.draft().components[0]["exclude"] == ["pytorch model.bin"]
     made.reject()
+    screen.build_bundle(made.draft(), tmp_path / "out", key, None)
+    qtbot.waitUntil(lambda: screen._job is None and says(screen, "The bundle is written"), timeout=20_000)
 
 
 def test_two_sources_of_one_name_get_two_ids(qtbot, screen, tmp_path):

@@ -35,7 +35,7 @@ def site(qtbot, qapp, tmp_path, answers, monkeypatch):
         kinds = sorted(answers)
         names = fleets.enter(engine, SERVERS)
         kind_of = {name: kinds[number % len(kinds)] for number, name in enumerate(names)}
-        monkeypatch.setattr(engine.inventory, "_ask", lambda record, _links, _before: answers[kind_of[record.name]])
+        monkeypatch.setattr(engine.inventory, "_ask", lambda record, *_more: answers[kind_of[record.name]])
         application = opened(qapp, engine)
         application.window.resize(1280, 800)
         try:
@@ -101,9 +101,9 @@ def test_a_run_that_is_cancelled_leaves_no_server_waiting(qtbot, site, monkeypat
     screen, held = at_the_screen(qtbot, application), threading.Event()
     answer = application.engine.inventory._ask
 
-    def slow(record, links, before):
+    def slow(record, *more):
         held.wait(60)
-        return answer(record, links, before)
+        return answer(record, *more)
 
     monkeypatch.setattr(application.engine.inventory, "_ask", slow)
     screen.ask(tuple(names[:40]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,27 @@ def dropped_paths(event: Any) -> tuple[str, ...]:
     return tuple(url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile())
 
 
+def patterns(text: str) -> list[str]:
+    """The patterns of a line, one with blanks in quotes; while a quote is still open, it is taken as a letter."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
 class ComponentLine(QWidget):
-    """One component: its id, kind, version and licence can be changed; where it comes from cannot."""
+    """One component: its id, kind, version, licence and what stays out can be changed; where it comes from cannot."""
 
     changed = Signal()
     removed = Signal()
 
-    def __init__(self, part: dict[str, str], say: Any):
+    def __init__(self, part: dict[str, Any], say: Any):
         super().__init__()
         self._say, self.source = say, part["from"]
         self.name, self.version, self.licence = QLineEdit(part["id"]), QLineEdit(part["version"]), QLineEdit(part["license"])
+        self.exclude = QLineEdit(shlex.join(part.get("exclude", ())))
+        self.exclude.setPlaceholderText("*.py")
+        self.exclude.setToolTip(say(N_("Patterns of files that stay out, with blanks between them.")))
         self.kind = QComboBox()
         for kind in COMPONENT_TYPES:
             self.kind.addItem(say(wording.COMPONENT_KINDS[kind]), kind)
@@ -73,9 +85,9 @@ class ComponentLine(QWidget):
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.S)
         grid.setVerticalSpacing(2)
-        captions = (say(N_("Component")), say(N_("Kind")), say(N_("Version")), say(N_("Licence")))
-        inputs = (self.name, self.kind, self.version, self.licence)
-        for place, (caption, widget, stretch) in enumerate(zip(captions, inputs, (4, 3, 2, 3), strict=True)):
+        captions = (say(N_("Component")), say(N_("Kind")), say(N_("Version")), say(N_("Licence")), say(N_("Leave out")))
+        inputs = (self.name, self.kind, self.version, self.licence, self.exclude)
+        for place, (caption, widget, stretch) in enumerate(zip(captions, inputs, (4, 3, 2, 3, 3), strict=True)):
             widget.setAccessibleName(f"{caption}: {part['id']}")
             grid.addWidget(label(caption, "label"), 0, place)
             grid.addWidget(widget, 1, place)
@@ -85,14 +97,15 @@ class ComponentLine(QWidget):
         grid.addWidget(self.away, 1, len(inputs))
         grid.addWidget(self.about, 2, 0, 1, len(inputs))
         self.setLayout(grid)
-        for widget in (self.name, self.version, self.licence):
+        for widget in (self.name, self.version, self.licence, self.exclude):
             widget.textChanged.connect(lambda _text: self.changed.emit())
         self.kind.currentIndexChanged.connect(lambda _place: self.changed.emit())
 
-    def part(self) -> dict[str, str]:
+    def part(self) -> dict[str, Any]:
         """As a description file has it."""
+        exclude = patterns(self.exclude.text())
         return {"id": self.name.text().strip(), "type": self.kind.currentData(), "version": self.version.text().strip() or "1",
-                "from": self.source, "license": self.licence.text().strip()}
+                "from": self.source, "license": self.licence.text().strip()} | ({"exclude": exclude} if exclude else {})
 
     def show_weight(self, files: int, size: int, form: str) -> None:
         """What it comes to."""
@@ -242,7 +255,7 @@ class BuilderDialog(Dialog):
                 self._asked += 1
                 self._desk.read(self, lambda path=path: bundles.describe(Path(path)), self._described, self._not_described)
 
-    def _described(self, part: dict[str, str]) -> None:
+    def _described(self, part: dict[str, Any]) -> None:
         self._asked -= 1
         taken = {line.part()["id"] for line in self._lines}
         name, number = part["id"], 2
@@ -257,13 +270,13 @@ class BuilderDialog(Dialog):
         self._asked -= 1
         self._say_problem(problem)
 
-    def _add_line(self, part: dict[str, str]) -> None:
+    def _add_line(self, part: dict[str, Any]) -> None:
         line = ComponentLine(part, self._say)
         line.changed.connect(self._changed)
         line.removed.connect(lambda: self._drop_line(line))
         self._box.addWidget(line)
         before = self._lines[-1].away if self._lines else self._add_more
-        for widget in (line.name, line.kind, line.version, line.licence, line.away):
+        for widget in (line.name, line.kind, line.version, line.licence, line.exclude, line.away):
             self.setTabOrder(before, widget)
             before = widget
         self._lines.append(line)
@@ -341,7 +354,7 @@ class BuilderDialog(Dialog):
         return " ".join(said)
 
     def _got_drives(self, known: list[places.Place]) -> None:
-        self._drives = [place for place in known if place.state in ("ready", "unfinished")]
+        self._drives = [place for place in known if place.writable]
         typed = self._out.currentText()
         self._out.clear()
         for place in self._drives:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from console.errors import VerdictError, WorldError
+from console.errors import WorldError
 from console.jobs.job import JobSpec
 from ui.screens.tasks import changing
 
@@ -94,22 +95,12 @@ def find(engine: Any, places: Iterable[Path]) -> list[FoundBundle]:
 
 
 def _look(engine: Any, folders: tuple[Path, ...], known: set[str]) -> FoundBundle:
-    from console.bundles.verify import document, inspect
+    from console.bundles.acceptance import Site
+    from console.bundles.inspection import document, inspect
 
-    seen = inspect(folders, *_believed(engine, folders))
+    seen = inspect(folders, Site(engine))
     told = document(seen, None)
     return FoundBundle(folders, told, seen.files, _room(engine, seen.files), told.get("release_id") in known)
-
-
-def _believed(engine: Any, folders: tuple[Path, ...]) -> tuple[Any, int, frozenset[str]]:
-    """Keys, threshold and revoked keys, after the trust roots that the bundle itself brings along."""
-    from console.bundles.media import carried_roots, only
-
-    try:
-        view = engine.trust.view(carried_roots(only(folders)))
-    except (VerdictError, OSError):
-        view = engine.trust.view([])
-    return view.believed, view.threshold, view.revoked
 
 
 def _room(engine: Any, files: tuple[Any, ...]) -> Room:
@@ -123,9 +114,10 @@ def _room(engine: Any, files: tuple[Any, ...]) -> Room:
 def verify(engine: Any, say: Say, folders: tuple[Path, ...]) -> JobSpec:
     """Check every byte of a bundle; changes nothing."""
     def run(ctx: Any) -> dict[str, Any]:
+        from console.bundles.acceptance import Site
         from console.bundles.verify import verify as check
 
-        return check(ctx, folders, *_believed(engine, folders))
+        return check(ctx, folders, Site(engine))
 
     return JobSpec("bundle.verify", say("Verify the bundle"), run, changed=frozenset({"jobs"}))
 
@@ -147,12 +139,7 @@ def write_receipt(engine: Any, release: Any, path: Path) -> None:
     Raises:
         WorldError: ``bundle.library-damaged``, ``bundle.receipt-unwritable``.
     """
-    from console.cli.bundle import UNWRITABLE_RECEIPT
-
-    try:
-        path.write_bytes(engine.library.receipt(release))
-    except OSError as problem:
-        raise UNWRITABLE_RECEIPT(path=str(path), reason=problem.strerror or "?") from None
+    engine.library.write_receipt(release, path)
 
 
 # Building ------------------------------------------------------------------------------------------------------------
@@ -162,18 +149,27 @@ def write_receipt(engine: Any, release: Any, path: Path) -> None:
 class Draft:
     """A bundle that is being described in the builder.
 
-    ``components`` are as a description file has them: id, type, version, from, license.
+    ``components`` are as a description file has them: id, type, version, from, license, exclude.
     """
 
     title: str
     channel: str
     sequence: int
-    components: tuple[dict[str, str], ...]
+    components: tuple[dict[str, Any], ...]
 
     def text(self) -> str:
         """The description file."""
         return yaml.safe_dump({"title": self.title, "channel": self.channel, "sequence": self.sequence,
                                "components": list(self.components)}, allow_unicode=True, sort_keys=False)
+
+
+def without(draft: Draft, paths: Iterable[str]) -> Draft:
+    """A draft that leaves these files of the bundle out."""
+    parts = []
+    for part in draft.components:
+        inside = [glob.escape(path.removeprefix(part["id"] + "/")) for path in paths if path.startswith(part["id"] + "/")]
+        parts.append(part | {"exclude": [*part.get("exclude", ()), *inside]} if inside else part)
+    return replace(draft, components=tuple(parts))
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ def describe(path: Path) -> dict[str, str]:
     """The component that a dropped folder or file most likely is.
 
     Raises:
-        InputError: of the description.
+        InputError, VerdictError: of the description.
     """
     from console.bundles import spec
 

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from console import units
 from console.bundles import drives as places
+from console.bundles.acceptance import OVERRIDES
 from console.errors import VerdictError
 from console.i18n import N_
 from ui import theme
@@ -33,9 +34,6 @@ from ui.widgets.table import Table
 
 WATCH_MS = 1500
 """How often the mount table is looked at while the screen is in sight."""
-
-OVERRIDES = {"bundle.rollback": "older", "bundle.expired": "expired", "bundle.state-rolled-back": "state"}
-"""Refusals that may be let pass once, under somebody's name, and the engine's word for it."""
 
 
 @dataclass
@@ -291,7 +289,12 @@ class LibraryScreen(Screen):
         self._selected(self._found.current())
 
     def _failed(self, problem: Any) -> None:
-        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang)))
+        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang)), *self._listed(problem))
+
+    def _listed(self, problem: Any) -> list[QWidget]:
+        """All findings behind a refusal, where there are more than the one that it names."""
+        told = getattr(problem, "params", {}).get("findings") or []
+        return [Card(self.t("Findings"), findings(self.t, told))] if len(told) > 1 else []
 
     def _keep_verdict(self, verdict: dict[str, Any]) -> None:
         """Keep what a verification found, to be shown with the bundle: the verdict, who signed, and every finding."""
@@ -364,7 +367,7 @@ class LibraryScreen(Screen):
             f"{message} {t('It is recorded under your name, and a second person is asked where the policy wants one.')}",
             t("&Bring it in"), lambda: self._import(found, chosen), danger=True).open(), role="danger")
         ask.setObjectName("override")
-        self._tell(Banner("fail", message, remedy, ask))
+        self._tell(Banner("fail", message, remedy, ask), *self._listed(problem))
 
     # -- building -------------------------------------------------------------------------------------------------
 
@@ -390,10 +393,19 @@ class LibraryScreen(Screen):
         self.look_in(str(out))
 
     def _not_built(self, problem: Any) -> None:
-        told = getattr(problem, "params", {}).get("findings")
+        told = getattr(problem, "params", {}).get("findings") or []
         again = button(self.t("Back to the &builder"), self.open_builder, icon="undo")
-        listed = [Card(self.t("Findings"), findings(self.t, told))] if told else []
-        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang), again), *listed)
+        # What no bundle may hold can stay out; what does not fit together has to be mended.
+        spare = [f["path"] for f in told if f["code"] == "content-refused"]
+        if spare and len(spare) == len(told) and "draft" in self.memory:
+            again = button(self.t("Leave these files &out…"), lambda: self._build_without(spare), icon="undo")
+            again.setObjectName("leave-out")
+        self._tell(Banner("fail", *wording.problem(problem, self.desk.lang), again), *self._listed(problem))
+
+    def _build_without(self, paths: list[str]) -> None:
+        kept = self.memory["draft"]
+        kept["draft"] = bundles.without(kept["draft"], paths)
+        self.open_builder()
 
     def _make_practice(self) -> None:
         path = QFileDialog.getExistingDirectory(self, self.t("Choose a folder to stand for the drive"),

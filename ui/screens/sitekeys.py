@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,8 @@ from console.errors import SealiftError
 from console.events import ServerResult
 from console.i18n import N_
 from console.jobs.job import Context, JobSpec
+from console.servers import crew
+from console.servers.bastions import Bastions
 from console.servers.keys import HostKey, parse_known_hosts
 from ui.desk import Desk
 from ui.models.rows import Column
@@ -39,41 +40,44 @@ def fetch_spec(engine: Any, say: Callable[..., str], names: Iterable[str]) -> Jo
     """Fetch the host keys that servers show, many at a time; each is told as it comes."""
     names = tuple(names)
 
-    def one(ctx: Context, name: str) -> None:
-        ctx.checkpoint()
+    def one(name: str, bastions: Bastions, turn: crew.Turn) -> tuple[str, str, dict[str, Any]]:
         try:
-            key = engine.servers.offered_key(name)
+            return name, OFFERED, {"line": engine.servers.offered_key(name, bastions=bastions, heard=turn.heard).line}
         except SealiftError as problem:
-            ctx.server(name).result(SILENT, error=problem.as_dict())
-        else:
-            ctx.server(name).result(OFFERED, line=key.line)
+            return name, SILENT, {"error": problem.as_dict()}
 
     def run(ctx: Context) -> None:
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="sealift-keys") as pool:
-            waiting = [pool.submit(one, ctx, name) for name in names]
-            try:
-                for done, ended in enumerate(as_completed(waiting), 1):
-                    ended.result()
-                    ctx.progress(done, len(names), "servers")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        _side_by_side(ctx, names, one)
 
     return JobSpec("hostkeys.fetch", say(N_("Fetch host keys")), run, names)
 
 
+def _side_by_side(ctx: Context, names: tuple[str, ...], one: Callable[[str, Bastions, crew.Turn], tuple[str, str, dict[str, Any]]],
+                  finish: bool = False) -> None:
+    """Do ``one`` for every server, and tell of each as it comes; those that keep silent hold up nobody. With ``finish``, a
+    cancel waits for what was begun."""
+    bastions = Bastions()
+    with ctx.on_cancel(bastions.close):
+        try:
+            found = crew.results(names, lambda name, turn: one(name, bastions, turn), THREADS, name="keys", checkpoint=ctx.checkpoint, finish=finish)
+            for done, (name, outcome, detail) in enumerate(found, 1):
+                ctx.server(name).result(outcome, **detail)
+                ctx.progress(done, len(names), "servers")
+        finally:
+            bastions.close()
+
+
 def trust_spec(engine: Any, say: Callable[..., str], wanted: dict[str, str]) -> JobSpec:
     """Pin, for each server, the key with the fingerprint that was compared."""
+    def one(name: str, bastions: Bastions, _turn: crew.Turn) -> tuple[str, str, dict[str, Any]]:
+        try:
+            engine.servers.trust(name, wanted[name], bastions=bastions)
+        except SealiftError as problem:
+            return name, REFUSED, {"error": problem.as_dict()}
+        return name, TRUSTED, {}
+
     def run(ctx: Context) -> None:
-        for done, (name, fingerprint) in enumerate(wanted.items(), 1):
-            ctx.checkpoint()
-            try:
-                engine.servers.trust(name, fingerprint)
-            except SealiftError as problem:
-                ctx.server(name).result(REFUSED, error=problem.as_dict())
-            else:
-                ctx.server(name).result(TRUSTED)
-            ctx.progress(done, len(wanted), "servers")
+        _side_by_side(ctx, tuple(wanted), one, finish=True)
 
     return tasks.changing(JobSpec("hostkeys.trust", say(N_("Trust host keys")), run, tuple(wanted)), "servers")
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from console import units
+from console.bundles import drives
 from console.errors import shown
 from console.i18n import N_, Said, into, tr
 from ui.widgets.dialogs import error_parts
@@ -55,20 +56,9 @@ PLAN_STATES = {"free": ("info", N_("Needs no approval")), "planned": ("info", N_
                "applied": ("muted", N_("Applied")), "interrupted": ("warn", N_("Interrupted"))}
 
 
-PLACE_STATES = {
-    "ready": ("ok", N_("Ready"), ""),
-    "read-only": ("info", N_("Write-protected"),
-                  N_("Bundles can be brought in from it. Nothing can be written to it.")),
-    "full": ("warn", N_("Full"),
-             N_("Bundles can be brought in from it. Make room before anything is written to it.")),
-    "unfinished": ("warn", N_("Not written to its end"),
-                   N_("The writing of a bundle was cut off, or the drive was pulled before it was safely removed. Have "
-                      "the bundle written again.")),
-    "locked": ("warn", N_("Locked"), N_("It is encrypted. Unlock it in the file manager; it then appears by itself.")),
-    "not-mounted": ("info", N_("Not mounted"), N_("Open it in the file manager; it then appears by itself.")),
-    "unreadable": ("fail", N_("Unreadable"),
-                   N_("No file system is found on it that this computer can read, or the right to read it is missing.")),
-    "gone": ("fail", N_("Removed"), N_("It stopped answering. Plug it in again; nothing is copied twice."))}
+_PLACE_TONES = {"ready": "ok", "read-only": "info", "full": "warn", "unfinished": "warn", "written": "warn", "locked": "warn", "not-mounted": "info",
+                "unreadable": "fail", "gone": "fail"}
+PLACE_STATES = {state: (_PLACE_TONES[state], word, step) for state, (word, step) in drives.STATES.items()}
 """Tone, word and next step of each state of a drive or folder."""
 
 VOLUME_STATES = {"complete": ("ok", N_("Here")), "incomplete": ("warn", N_("Not written to its end")),
@@ -84,7 +74,8 @@ COMPONENT_KINDS = {"model": N_("Model"), "runtime": N_("Runtime"), "playbook": N
 
 REQUESTS = {"deploy": N_("Approve a deployment"), "import": N_("Approve an import"),
             "override-older": N_("Let an older release in"), "override-expired": N_("Let an expired release in"),
-            "override-state": N_("Go on after the workspace was set back"), "trust": N_("Trust a signing key"),
+            "override-state": N_("Go on after the workspace was set back"),
+            "override-clock": N_("Let a release in that was issued after what the clock says"), "trust": N_("Trust a signing key"),
             "trust-root": N_("Install a trust root"), "host-key": N_("Confirm a host key"), "account-role": N_("Change roles")}
 """What a second person is asked for."""
 

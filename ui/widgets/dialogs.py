@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QCheckBox, QDialog, QLineEdit, QWidget
 
-from console.errors import INTERNAL, SealiftError, declared, shown
+from console.errors import INTERNAL, SealiftError, words_of
 from console.i18n import N_
 from console.secrets import Secret
 from ui import theme
@@ -45,12 +45,7 @@ def error_parts(problem: Any, lang: str) -> tuple[str, str, str]:
     if isinstance(problem, SealiftError):
         return problem.message(lang), problem.remedy(lang), problem.code
     if isinstance(problem, dict):
-        kind = declared().get(problem.get("code", ""))
-        if kind is not None:
-            problem = kind(**(problem.get("details") or {}))
-            return problem.message(lang), problem.remedy(lang), problem.code
-        return str(shown(str(problem.get("message", "")))), str(shown(str(problem.get("remedy",
-                                                                                      "")))), problem.get("code", "")
+        return *words_of(problem, lang), str(problem.get("code", ""))
     bug = INTERNAL(what=type(problem).__name__)
     return bug.message(lang), bug.remedy(lang), bug.code
 

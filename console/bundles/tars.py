@@ -1,0 +1,197 @@
+"""tar archives, gone through header by header from a stream: names, links, kinds and sizes, in POSIX pax form and GNU tar's own.
+
+A walker of our own, because the standard library's reads an extended header of any length into memory, and takes a header that
+it does not understand for the archive's end, behind which others go on unpacking.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from console.i18n import N_
+
+BLOCK = 512
+MAX_ENTRIES = 100_000
+MAX_EXTENDED_BYTES = 1 << 20
+
+MANY = N_("the archive holds more than 100,000 entries")
+OUTSIDE = N_("the archive holds a name that leaves its folder")
+LINK = N_("the archive holds a link that leaves its folder")
+DEVICE = N_("the archive holds a device or another special file")
+DISAGREE = N_("the archive says two things about its entries")
+
+
+class Refused(Exception):
+    """An archive that is refused, with the reason."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Resumed:
+    """A stream of which the beginning was read already."""
+
+    def __init__(self, head: bytes, stream: Any):
+        self._head, self._stream = head, stream
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes."""
+        if self._head:
+            data, self._head = self._head[:count], self._head[count:]
+            return data
+        return self._stream.read(count)
+
+
+def leaves(name: str) -> bool:
+    """Whether a name within an archive leads out of the folder that it is unpacked into."""
+    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:2] == ":" or "\x00" in name
+
+
+def go_through(source: Any, *, size: int | None = None, layer: bool = False) -> int:
+    """Bytes that the archive unpacks to.
+
+    Args:
+        source: stands at the archive's start.
+        size: of the archive where ``source`` can seek; then the contents of its files are not read.
+        layer: of a container image: its links and devices are those of another root and are let pass.
+
+    Raises:
+        Refused: an entry that is not let pass. ValueError, EOFError: it is damaged.
+    """
+    return _Walk(source, size, layer).run()
+
+
+class _Walk:
+    def __init__(self, source: Any, size: int | None, layer: bool):
+        self._source, self._size, self._layer, self._at = source, size, layer, 0
+        self._links: set[str] = set()
+        self._global: dict[str, str] = {}
+
+    def run(self) -> int:
+        total = count = 0
+        extended: dict[str, str] = {}
+        while (header := self._read(BLOCK, ends=True)) and header.strip(b"\x00"):
+            size, kind = self._header(header)
+            if kind in b"LKxgX":
+                self._extend(kind, self._data(size), extended)
+                continue
+            told = self._global | extended
+            extended = {}
+            count += 1
+            if count > MAX_ENTRIES:
+                raise Refused(MANY)
+            size = int(told.get("size", size))
+            total += self._entry(header, kind, size, told)
+            self._pass_over(size if kind not in b"123456" else 0)
+        while data := self._source.read(1 << 16):
+            if data.strip(b"\x00"):
+                raise Refused(DISAGREE)  # some unpackers go on behind the end
+        return total
+
+    def _header(self, header: bytes) -> tuple[int, bytes]:
+        """(size, kind) of a header whose checksum is right."""
+        told = _number(header[148:156])
+        plain = sum(header) - sum(header[148:156]) + 8 * 32
+        signed = plain - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
+        if told not in (plain, signed):
+            raise ValueError("a wrong checksum")
+        return _number(header[124:136]), header[156:157]
+
+    def _entry(self, header: bytes, kind: bytes, size: int, told: dict[str, str]) -> int:
+        """Judge one entry; the bytes that it unpacks to."""
+        name = told.get("path") or _text(header[:100])
+        if "path" not in told and header[257:263] == b"ustar\x00" and header[345:500].strip(b"\x00"):
+            name = f"{_text(header[345:500])}/{name}"
+        name = told.get("GNU.sparse.name", name)
+        if leaves(name):
+            raise Refused(OUTSIDE)
+        if kind in b"12" and not self._layer:
+            self._link(kind, name, told.get("linkpath") or _text(header[157:257]))
+        if kind in b"346M" and not (self._layer and kind in b"34"):
+            raise Refused(DEVICE)
+        if not self._layer and any(part in self._links for part in _parents(name)):
+            raise Refused(LINK)
+        whole = int(told.get("GNU.sparse.realsize", told.get("GNU.sparse.size", size)))
+        if kind == b"S":  # GNU's old form of files with holes
+            whole = _number(header[483:495])
+            more = header[482]
+            while more:
+                more = self._read(BLOCK)[504]
+        return whole if kind not in b"123456" else 0
+
+    def _link(self, kind: bytes, name: str, target: str) -> None:
+        place = posixpath.normpath(posixpath.join(posixpath.dirname(name), target) if kind == b"2" else target)
+        parts = target.split("/")
+        behind = parts[next((n for n, part in enumerate(parts) if part not in ("..", ".", "")), len(parts)) :]
+        # What goes back behind a name may go back from somewhere else, where that name is itself a link.
+        if target.startswith("/") or "\x00" in target or place == ".." or place.startswith("../") or ".." in behind:
+            raise Refused(LINK)
+        if kind == b"2":
+            self._links.add(posixpath.normpath(name))
+
+    def _extend(self, kind: bytes, data: bytes, extended: dict[str, str]) -> None:
+        if kind in b"LK":
+            extended["path" if kind == b"L" else "linkpath"] = _text(data)
+            return
+        into = self._global if kind == b"g" else extended
+        while data:
+            length, _, rest = data.partition(b" ")
+            if not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
+                raise ValueError("a malformed extended header")
+            key, _, value = data[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
+            into[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+            data = data[int(length) :]
+        for name in ("size", "GNU.sparse.realsize", "GNU.sparse.size"):
+            if name in into and not into[name].isdecimal():
+                raise ValueError("a malformed extended header")
+
+    def _data(self, size: int) -> bytes:
+        if size > MAX_EXTENDED_BYTES:
+            raise ValueError("an extended header without measure")
+        return self._read(-(-size // BLOCK) * BLOCK)[:size]
+
+    def _read(self, count: int, *, ends: bool = False) -> bytes:
+        parts, have = [], 0
+        while have < count and (data := self._source.read(count - have)):
+            parts.append(data)
+            have += len(data)
+        if have < count and (have or not ends):
+            raise EOFError
+        self._at += have
+        return b"".join(parts)
+
+    def _pass_over(self, size: int) -> None:
+        left = -(-size // BLOCK) * BLOCK
+        self._at += left
+        if self._size is not None:
+            if self._at > self._size:
+                raise EOFError
+            self._source.seek(self._at)
+            return
+        while left:
+            data = self._source.read(min(left, 1 << 20))
+            if not data:
+                raise EOFError
+            left -= len(data)
+
+
+def _number(field: bytes) -> int:
+    """A number in octal digits, or in base 256 where its first bit is set."""
+    if field[:1] >= b"\x80":
+        number = int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
+        if field[0] == 0xFF:
+            raise ValueError("a negative number")
+        return number
+    digits = field.strip(b" \x00")
+    return int(digits, 8) if digits else 0
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\x00", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _parents(name: str) -> list[str]:
+    parts = posixpath.normpath(name).split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
