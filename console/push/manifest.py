@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import Any
 
 from console.bundles.library import Library, Release
 from console.bundles.manifest import FileEntry
@@ -63,7 +64,7 @@ class PushPlan:
     store: str
     degree: str
     sources: tuple[Source, ...]
-    links: tuple[tuple[str, str], ...]
+    links: Sequence[tuple[str, str]]
     executable: frozenset[str]
     patience_s: float = PATIENCE_S
     relay: bool = False
@@ -108,8 +109,9 @@ class PushPlan:
             }
         ).encode()
         entries = [s.entry for s in self.sources]
-        chunks, paths = self.first[-1], sum(len(path.encode()) for path, _ in self.links)
-        yield struct.pack(">I", 4 + len(head) + 12 + (8 + 4 + 1 + 32) * len(entries) + (4 + 32) * chunks + (4 + 2) * len(self.links) + paths)
+        digests, paths = sum(len(_digests(e)) for e in entries), sum(len(path.encode()) for path, _ in self.links)
+        size = 12 + (8 + 4 + 1 + 32) * len(entries) + 4 * self.first[-1] + 32 * digests + (4 + 2) * len(self.links) + paths
+        yield struct.pack(">I", 4 + len(head) + size)
         packer, packed = zlib.compressobj(1), bytearray()
         for part in chain((struct.pack(">I", len(head)), head), self._body(entries)):
             packed += packer.compress(part)
@@ -134,12 +136,31 @@ class PushPlan:
         for e in entries:
             yield _packed("I", (length for _, length in e.chunks))
         for e in entries:
-            yield bytes.fromhex("".join(digest for digest, _ in e.chunks))
+            yield bytes.fromhex("".join(digest for digest, _ in _digests(e)))
         numbers = {e.sha256: n for n, e in enumerate(entries)}
         yield _packed("I", (numbers[sha256] for _, sha256 in self.links))
         yield _packed("H", (len(path.encode()) for path, _ in self.links))
         for path, _ in self.links:
             yield path.encode()
+
+
+def _digests(entry: FileEntry) -> Sequence[tuple[str, int]]:
+    """The chunks whose digests have to be told: that of the only one is the file's."""
+    return entry.chunks if len(entry.chunks) > 1 else ()
+
+
+class _Links(Sequence[tuple[str, str]]):
+    """(path below the release's folder, SHA-256) of each file, made when asked for."""
+
+    def __init__(self, entries: Sequence[FileEntry]):
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, number: Any) -> Any:
+        entry = self._entries[number]
+        return entry.path, entry.sha256
 
 
 def _packed(kind: str, values: Iterable[int]) -> bytes:
@@ -155,14 +176,14 @@ def plan(library: Library, release: Release, store: str, degree: str, components
     Raises:
         WorldError: ``bundle.library-damaged`` when the library lacks a file.
     """
-    wanted = [f for f in release.files if components is None or f.component in components]
+    wanted = release.files if components is None else tuple(f for f in release.files if f.component in components)
     distinct = {f.sha256: f for f in wanted}
     return PushPlan(
         release.release_id,
         store,
         degree,
         tuple(Source(f, _place(library, release, f)) for f in distinct.values()),
-        tuple((f.path, f.sha256) for f in wanted),
+        _Links(wanted),
         frozenset(f.sha256 for f in wanted if f.exec),
     )
 

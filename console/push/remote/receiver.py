@@ -494,7 +494,7 @@ class Receiver:
         every = plan.first[number] + index if number < len(plan.sizes) else -1
         if every < 0 or every >= plan.first[number + 1] or plan.lengths[every] != length:
             raise Failed("bad-frame")
-        digest, start = bytes(plan.digests[32 * every : 32 * every + 32]), sum(plan.lengths[plan.first[number] : every])
+        digest, start = plan.digest(number, index), sum(plan.lengths[plan.first[number] : every])
         views = planes.unpacked(wire, length) if packed else wire.views(length)
         if self.have[every]:
             for _ in views:

@@ -115,12 +115,13 @@ class Plan:
         files, chunks, links = struct.unpack(">III", self.bytes(12))
         self.sizes, counts, self.modes = self.array("Q", files), self.array("I", files), self.bytes(files)
         self.shas = self.bytes(32 * files)
-        self.lengths, self.digests = self.array("I", chunks), self.bytes(32 * chunks)
+        self.lengths, self.digests = self.array("I", chunks), self.bytes(32 * sum(count for count in counts if count > 1))
         self.link_files, self.path_sizes = self.array("I", links), self.array("H", links)
         self.paths, self.raw = self.bytes(len(raw) - self.at), None
-        self.first = array.array("I", [0])
+        self.first, self.first_digest = array.array("I", [0]), array.array("I", [0])
         for count in counts:
             self.first.append(self.first[-1] + count)
+            self.first_digest.append(self.first_digest[-1] + (count if count > 1 else 0))
         self.check()
 
     def bytes(self, count):
@@ -163,11 +164,18 @@ class Plan:
     def sha(self, number):
         return bytes(self.shas[32 * number : 32 * number + 32]).hex()
 
+    def digest(self, number, index):
+        """SHA-256 of a chunk; that of the only one is the file's, and did not come twice."""
+        at = self.first_digest[number] + index
+        if self.first_digest[number + 1] == self.first_digest[number]:
+            return bytes(self.shas[32 * number : 32 * number + 32])
+        return bytes(self.digests[32 * at : 32 * at + 32])
+
     def chunks(self, number):
         """(number over all files, index in this one, digest, offset, length) of each chunk of a file."""
         at = 0
         for index, every in enumerate(range(self.first[number], self.first[number + 1])):
-            yield every, index, bytes(self.digests[32 * every : 32 * every + 32]), at, self.lengths[every]
+            yield every, index, self.digest(number, index), at, self.lengths[every]
             at += self.lengths[every]
 
 
