@@ -58,7 +58,7 @@ DAMAGED = code("bundle.library-damaged", WorldError, N_("The library's copy of {
 
 SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
-VOLUMES_READ, MEDIA_READ = "volumes.json", "media.json"
+VOLUMES_READ, PASSES = "volumes.json", "passes.json"
 RECEIPT = "receipt.dsse.json"
 
 
@@ -260,10 +260,16 @@ class Library:
         staging = self._staging(statement)
         with _library_errors(staging):
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-            media = _media_read(staging, seen)
+            passes = _Passes.read(staging, seen)
         ctx.phase(N_("Copy and check"))
         copying = Copying(ctx, staging, seen.media, self.file, manifest.Index(seen.files, seen.parity))
-        copying.run()
+        try:
+            copying.run()
+        finally:
+            passes.copied += copying.copied
+            passes.rebuilt += copying.rebuilt
+            with contextlib.suppress(OSError):  # of a full disk something else is told
+                passes.write(staging)
         if copying.missing:
             with _library_errors(staging):
                 raise self._waiting(seen, staging, copying)
@@ -272,7 +278,7 @@ class Library:
         self._check_model_signatures(seen, statement)
         self._check_publishers(ctx, seen, statement, staging)
         with _library_errors(self.root):
-            return self._enter(ctx, seen, statement, staging, copying, media)
+            return self._enter(ctx, seen, statement, staging, copying, passes)
 
     def _waiting(self, seen: Inspection, staging: Path, copying: Copying) -> SealiftError:
         """What is said when chunks are lacking: which drive comes next, or that none can help."""
@@ -363,12 +369,12 @@ class Library:
                 for one in told(found.code, f"{component.oms}: {found.path}", found.message)]
 
     def _enter(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path, copying: Copying,
-               media: list[dict[str, Any]]) -> Imported:
+               passes: _Passes) -> Imported:
         ctx.checkpoint()
         title = statement.bundle["title"]
         approvers = tuple(self._engine.approvals.use("import", title, statement.release_id))
         self._move_in(seen, staging)
-        receipt = self._receipt(seen, statement, copying, approvers, media)
+        receipt = self._receipt(seen, statement, copying, approvers, passes)
         folder = self.root / "releases" / statement.release_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sealed = receipts.seal(receipt, self._engine.audit.key())
@@ -383,7 +389,7 @@ class Library:
                  "time_floor": statement.issued_at}
         table.put_release(self._engine.store, row, {f.sha256 for f in seen.files}, state, statement.revoked)
         shutil.rmtree(staging, ignore_errors=True)
-        return Imported(self.get(statement.release_id), copying.copied, copying.reused, receipt, copying.rebuilt)
+        return Imported(self.get(statement.release_id), passes.copied, copying.reused, receipt, passes.rebuilt)
 
     def _move_in(self, seen: Inspection, staging: Path) -> None:
         folders = set()
@@ -398,14 +404,14 @@ class Library:
             sync_folder(folder)
 
     def _receipt(self, seen: Inspection, statement: Statement, copying: Copying, approvers: tuple[str, ...],
-                 media: list[dict[str, Any]]) -> dict[str, Any]:
+                 passes: _Passes) -> dict[str, Any]:
         return {"v": 1, "site": self._engine.site.need().site_id, "release_id": statement.release_id,
                 "bundle_id": seen.media.bundle_id, "title": statement.bundle["title"], "channel": statement.channel,
                 "sequence": statement.sequence, "index_sha256": statement.index_sha256, "imported_at": utc_now(),
                 "imported_by": self._engine.actor.id, "approvers": list(approvers),
-                "media": media, "verdict": "verified",
+                "media": passes.media, "verdict": "verified",
                 "signers": seen.signers, "publishers": seen.publishers, "files": len(seen.files), "bytes": sum(f.size for f in seen.files),
-                "bytes_copied": copying.copied, "bytes_reused": copying.reused, "bytes_rebuilt": copying.rebuilt}
+                "bytes_copied": passes.copied, "bytes_reused": copying.reused, "bytes_rebuilt": passes.rebuilt}
 
     def receipt(self, release: Release) -> bytes:
         """The import's receipt, signed with this console's key, fit to travel back on the drive.
@@ -475,15 +481,31 @@ def _volumes_read(staging: Path) -> dict[int, list[str]]:
     return {}
 
 
-def _media_read(staging: Path, seen: Inspection) -> list[dict[str, Any]]:
-    """The volumes that this import has read from, those of earlier passes too: they stand in its receipt."""
-    known: dict[str, dict[str, Any]] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        known = {str(v["number"]): v for v in json.loads((staging / MEDIA_READ).read_bytes())}
-    known |= {str(v.number): {"number": v.number, "label": v.label} for v in seen.media.volumes}
-    media = sorted(known.values(), key=lambda v: v["number"])
-    _write(staging / MEDIA_READ, json.dumps(media).encode())
-    return media
+@dataclass
+class _Passes:
+    """What an import has read so far, with one drive after the other: its receipt tells of all of them.
+
+    The numbers and labels of volumes are of unsigned hints.
+    """
+
+    media: list[dict[str, Any]]
+    copied: int = 0
+    rebuilt: int = 0
+
+    @classmethod
+    def read(cls, staging: Path, seen: Inspection) -> _Passes:
+        """Of the passes before, with the volumes that are here now."""
+        found = cls([])
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads((staging / PASSES).read_bytes())
+            found = cls([{"number": int(v["number"]), "label": str(v["label"])} for v in told["media"]], int(told["copied"]), int(told["rebuilt"]))
+        volumes = {v["number"]: v for v in found.media} | {v.number: {"number": v.number, "label": v.label} for v in seen.media.volumes}
+        found.media = [volumes[number] for number in sorted(volumes)]
+        return found
+
+    def write(self, staging: Path) -> None:
+        """For the next pass."""
+        _write(staging / PASSES, json.dumps(asdict(self)).encode())
 
 
 def _write(path: Path, data: bytes) -> None:

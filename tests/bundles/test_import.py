@@ -161,7 +161,7 @@ def test_import_goes_on_drive_by_drive(volumes, open_site):
         assert caught.value.code == "bundle.volume-missing" and caught.value.retryable
     imported = engine.library.import_(CTX, [drives[0]])
     assert engine.library.verify(CTX, imported.release) == []
-    assert imported.bytes_copied < imported.release.bytes
+    assert imported.bytes_copied == imported.release.bytes  # each byte once, over all drives
 
 
 def test_foreign_older_and_damaged_volumes_are_told_apart(tmp_path, volumes):

@@ -269,3 +269,4 @@ def test_the_receipt_names_every_volume_that_was_read(tmp_path, open_site):
             engine.library.import_(CTX, [folder])
     receipt = engine.library.import_(CTX, [built.folders[-1]]).receipt
     assert [v["number"] for v in receipt["media"]] == list(range(1, len(built.folders) + 1))
+    assert receipt["bytes_copied"] == built.bytes and receipt["bytes_rebuilt"] == 0
