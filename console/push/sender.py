@@ -338,9 +338,11 @@ class _PythonPush:
                     self._work.bad(key)
             elif not self._work.good(key):
                 raise BROKEN(server=self._server, reason="it spoke of a chunk that it was not sent")
-            elif lent and (hop := self._member.before) is not None:
+            elif lent:
+                # Its hop may have ended since: the chunk was sent all the same.
                 self._sent(self._plan.length(*key), 0)
-                self._outcome.fed_by[hop.first.name] = self._outcome.fed_by.get(hop.first.name, 0) + self._plan.length(*key)
+                if (hop := self._member.before) is not None:
+                    self._outcome.fed_by[hop.first.name] = self._outcome.fed_by.get(hop.first.name, 0) + self._plan.length(*key)
             self._progress()
         elif answer.get("done") is True:
             if not self._work.done or answer.get("degree") != self._plan.degree:
