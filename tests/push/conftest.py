@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,8 +15,8 @@ from tests.push.local import PYTHON, LocalTransport
 
 
 def oldest_python() -> str | None:
-    """A Python 3.6 of this machine, by itself or by a version manager."""
-    for place in (*Path("~/.pyenv/versions").expanduser().glob("3.6.*/bin/python3.6"), Path(shutil.which("python3.6") or "/none")):
+    """A Python 3.6 of this machine: the one that SEALIFT_PYTHON36 names, or the one on PATH."""
+    for place in (Path(os.environ.get("SEALIFT_PYTHON36", "/none")), Path(shutil.which("python3.6") or "/none")):
         if place.exists() and subprocess.run((place, "-S", "-E", "-c", "import fcntl"), capture_output=True).returncode == 0:
             return str(place)
     return None
