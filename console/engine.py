@@ -15,6 +15,7 @@ from console.settings import Settings
 from console.site.accounts import LOGIN_NEEDED, AccountService, Actor, os_user
 from console.site.session import LOCKED, PASSWORD_AGAIN, Session
 from console.site.site import SiteService
+from console.store import pushkeys
 from console.store.database import Store
 from console.units import utc_now
 from console.workspace import WorkspaceLock
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from console.bundles.trusted import TrustStore
     from console.checks.service import ReadinessService
     from console.deploy.service import DeployService
+    from console.jobs.job import JobSpec
     from console.jobs.runner import JobRunner
     from console.practice.site import PracticeSite
     from console.push.service import PushService
@@ -183,6 +185,11 @@ class Engine:
             self.audit.append(event, outcome=outcome, obj=obj, detail={"stage": "end"} | told, reason=reason, **tie)
             raise
         self.audit.append(event, outcome="success", obj=obj, detail={"stage": "end"} | told, **tie)
+
+    def tidy_job(self, title: str) -> JobSpec | None:
+        """The job to begin a session with: it takes away the keys that a push which was cut off may have left on servers.
+        None where there are none, and then what it needs is not even loaded."""
+        return self.push.tidy_job(title) if pushkeys.noted(self.store) else None
 
     def report_crash(self, problem: BaseException) -> Path:
         """Write a crash report into the workspace; what a person sends on is a file, not a screen."""

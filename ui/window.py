@@ -64,7 +64,7 @@ class MainWindow(QMainWindow):
         self.screens: dict[str, Screen] = {}
         self.manual: QWidget | None = None
         self._site_line: dict[str, str] = {}
-        self._seen = self._asked_who = self._warm = self._between = self._locked = False
+        self._seen = self._asked_who = self._warm = self._between = self._locked = self._tidied = False
         self._going = ""
         self._ahead = QTimer(self, interval=AHEAD_MS)
         self._ahead.timeout.connect(self._build_one)
@@ -363,6 +363,14 @@ class MainWindow(QMainWindow):
         if facts["log-in"] and not self._asked_who:
             self._asked_who = True
             self._sign_in()
+        elif not facts["log-in"] and not self._tidied:
+            self._tidied = True
+            self.desk.read(self, self._tidy)
+
+    def _tidy(self) -> None:
+        from ui.screens import tasks
+
+        tasks.tidy(self.desk.engine, self.t)
 
     def _show_site(self) -> None:
         facts = self._site_line

@@ -64,19 +64,26 @@ class Sent:
         exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
 
 sys.meta_path.insert(0, Sent)
-from console.push.remote.receiver import main
-sys.exit(main())
 """
 """Runs modules that came as text; a part that is not needed is not even compiled."""
 
 
+RECEIVE = "from console.push.remote.receiver import main\nsys.exit(main())\n"
+
+
 @cache
-def receiver_source() -> bytes:
-    """The receiver as it is sent, one text; read from its files, which the frozen program carries as data."""
+def shipped(what: str) -> bytes:
+    """The modules for servers with the statements that use them, one text; read from their files, which the frozen program
+    carries as data."""
     files = sorted(Path(__file__).with_name("remote").glob("*.py"))
     texts = {f"console.push.remote.{f.stem}": f.read_text(encoding="utf-8") for f in files if f.stem != "__init__"}
     packages = dict.fromkeys(("console", "console.push", "console.push.remote"), "")
-    return f"SOURCES = {packages | texts!r}\n{LOADER}".encode()
+    return f"SOURCES = {packages | texts!r}\n{LOADER}{what}".encode()
+
+
+def receiver_source() -> bytes:
+    """The receiver as it is sent."""
+    return shipped(RECEIVE)
 
 
 def receiver_command(python: str) -> tuple[str, ...]:

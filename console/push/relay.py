@@ -124,10 +124,15 @@ class Chain(threading.Thread):
 
     Args:
         names: the servers whose sessions may come.
+        on_keys: called with the names of servers before the first key is made on one of them.
+
+    Attributes:
+        let_go: the servers whose receiver has ended by itself, with nothing of it left there.
     """
 
-    def __init__(self, names: Iterable[str]):
+    def __init__(self, names: Iterable[str], on_keys: Callable[[list[str]], None] = lambda names: None):
         super().__init__(name="push-chain", daemon=True)
+        self._on_keys, self.let_go = on_keys, set[str]()
         self._expected, self._pending = set(names), set()
         self._members: dict[str, Member] = {}
         self._posted: queue.SimpleQueue = queue.SimpleQueue()
@@ -242,6 +247,7 @@ class Chain(threading.Thread):
             self._to_console(member)
 
     def _ask(self, members: list[Member]) -> None:
+        self._on_keys([m.name for m in members])
         for member in members:
             others = [m for m in self._members.values() if m is not member]
             member.tell(b"T", to=[[m.record.address, m.record.port] for m in others])

@@ -129,7 +129,7 @@ class _PythonPush:
 
     def __init__(self, ctx: Context, stream: Stream, server: str, plan: PushPlan, outcome: Outcome, means: Means):
         self._ctx, self._server, self._plan, self._outcome, self._means = ctx, server, plan, outcome, means
-        self._connection = Connection(stream, server, plan.store, plan.first[-1])
+        self._stream, self._connection = stream, Connection(stream, server, plan.store, plan.first[-1])
         self._connection.stuck_s = STUCK_S
         self._work = Work(server, plan)
         self._problem: BaseException | None = None
@@ -187,6 +187,8 @@ class _PythonPush:
             self._ending = True
             self._connection.order(b"Q", {})
             self._connection.join(10)
+            if self._stream.wait(10) == 0:
+                self._means.chain.let_go.add(self._server)
 
     def _look(self) -> None:
         """Tell the plan, and learn what the server has."""
@@ -330,16 +332,15 @@ class _PythonPush:
         """Take in what the server says; whether it was its last word."""
         if "ok" in answer or "bad" in answer:
             key = self._key(answer.get("ok") or answer.get("bad"))
-            lent = self._member is not None and self._work.lent(key)
+            fed = self._member is not None and self._work.fed(key)
             if "bad" in answer:
-                if lent:
+                if fed:
                     self._means.chain.post("bad", self._member, key)
                 else:
                     self._work.bad(key)
             elif not self._work.good(key):
                 raise BROKEN(server=self._server, reason="it spoke of a chunk that it was not sent")
-            elif lent:
-                # Its hop may have ended since: the chunk was sent all the same.
+            elif fed:
                 self._sent(self._plan.length(*key), 0)
                 if (hop := self._member.before) is not None:
                     self._outcome.fed_by[hop.first.name] = self._outcome.fed_by.get(hop.first.name, 0) + self._plan.length(*key)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from console.push import manifest
 from console.push.connection import Limit
 from console.push.control import Control, Traffic, Window
 from console.push.lanes import Slots, Way
+from console.push.leftovers import Leftovers, python_of
 from console.push.relay import REASONS, Chain
 from console.push.sender import Means, Outcome, send
 from console.servers.record import ServerRecord
@@ -38,6 +39,7 @@ CHAINED = 64
 """Servers that hand a push on to each other are all connected at once."""
 
 RECONNECTS = 2
+TIDY_S = 5.0
 UNREACHABLE = ("ssh.unreachable", "ssh.refused", "ssh.timeout", "ssh.connection-lost", "ssh.not-ssh")
 BROKEN_LINK = ("ssh.connection-lost", "push.receiver-failed")
 REFUSED = ("ssh.host-key-changed", "ssh.host-key-unknown", "ssh.auth-failed")
@@ -48,10 +50,11 @@ class PushService:
 
     Attributes:
         traffic: the pushes under way; each can be paused, resumed and limited, and names its job.
+        leftovers: where pushes that were cut off may have left keys.
     """
 
     def __init__(self, engine: Engine):
-        self._engine, self._slots, self.traffic = engine, Slots(), Traffic()
+        self._engine, self._slots, self.traffic, self.leftovers = engine, Slots(), Traffic(), Leftovers(engine)
 
     def job(self, release: Release, names: Sequence[str], title: str, **options: Any) -> JobSpec:
         """The job that pushes; see :meth:`run` for the options."""
@@ -107,7 +110,7 @@ class PushService:
         limit = Limit(self._engine.settings.get("push.limit-bytes-per-s") if limit_bytes_per_s is None else limit_bytes_per_s)
         control = Control(limit, priority, Window.parse(window) if window else None, ctx.job)
         handing_on = self._relays(relay) and len(records) > 1
-        chain = Chain(r.name for r in records) if handing_on else None
+        chain = Chain((r.name for r in records), self.leftovers.expect) if handing_on else None
         means = Means(control, self._slots, None, connections, chain)
         detail = {
             "servers": [r.name for r in records],
@@ -120,7 +123,7 @@ class PushService:
         }
         with self._recorded(release, detail) as told:
             cargo = _Cargo(lambda: manifest.plan(self._engine.library, release, "", degree, components))
-            with self.traffic.running(control), self._running(chain), ThreadPoolExecutor(CHAINED if chain else AT_ONCE, "push") as pool:
+            with self.traffic.running(control), self._running(ctx, chain, records), ThreadPoolExecutor(CHAINED if chain else AT_ONCE, "push") as pool:
                 results = list(pool.map(lambda r: self._one(ctx.server(r.name), r, cargo, degree, means), records))
             told["servers"] = {r["name"]: _recorded_result(r) for r in results}
             if chain is not None:
@@ -135,7 +138,7 @@ class PushService:
         return asked == "auto" and self._engine.settings.get("push.relay") == "auto" and (site is None or site.policy.relay)
 
     @contextmanager
-    def _running(self, chain: Chain | None) -> Iterator[None]:
+    def _running(self, ctx: Context, chain: Chain | None, records: list[ServerRecord]) -> Iterator[None]:
         if chain is None:
             yield
             return
@@ -144,6 +147,27 @@ class PushService:
             yield
         finally:
             chain.stop()
+            self.leftovers.settle((r.name for r in records), chain.let_go)
+        if not ctx.cancelled:
+            self.tidy([r.name for r in records])
+
+    def tidy(self, names: Sequence[str] = ()) -> None:
+        """Connect to the servers on which a push that was cut off may have left keys, which takes them away; of those ``names``,
+        or of all. Asks nobody for anything; what cannot be reached stays noted."""
+
+        def one(name: str) -> None:
+            with suppress(SealiftError):
+                self._engine.servers.connect(name, timeout_s=TIDY_S, ask=False).close()
+
+        left = [name for name in self.leftovers.where() if not names or name in names]
+        if left:
+            with ThreadPoolExecutor(AT_ONCE, "tidy") as pool:
+                list(pool.map(one, left))
+
+    def tidy_job(self, title: str) -> JobSpec | None:
+        """The job that does so for all; None where nothing is left anywhere."""
+        left = self.leftovers.where()
+        return JobSpec("push.tidy", title, lambda ctx: self.tidy(), tuple(left)) if left else None
 
     def _records(self, names: Sequence[str]) -> list[ServerRecord]:
         if not names:
@@ -229,7 +253,7 @@ class PushService:
         transport = self._engine.servers.connect(record.name, purpose="data")
         try:
             with ctx.on_cancel(transport.close):
-                python = _python_of(transport)
+                python = python_of(transport)
                 way = self._way(record, python) if python else None
                 if means.chain is not None and not python:
                     means.chain.absent(record.name)
@@ -288,17 +312,3 @@ def _verdict(problem: SealiftError) -> str:
 def _recorded_result(result: dict[str, Any]) -> dict[str, Any]:
     kept = ("outcome", "degree", "bytes_sent", "bytes_reused", "reused_by", "bytes_resumed", "resumed_by", "via")
     return {k: result[k] for k in kept} | {"error": result["error"]["code"] if result["error"] else None}
-
-
-def _python_of(transport: Any) -> str | None:
-    """The interpreter that the receiver can run in, or None where there is none of version 3.6 or newer."""
-    # Not what PATH finds first: a version manager's shim was measured to cost 0.2 to 0.4 s a start. But where PATH has no
-    # python3 at all, the one in /usr/bin is not meant to be used either.
-    script = (
-        'for p in /usr/bin/python3 python3 /usr/libexec/platform-python; do command -v python3 >/dev/null || [ "$p" = /usr/libexec/'
-        'platform-python ] || continue; "$p" -S -E -c "import sys,fcntl,zlib; sys.exit(sys.version_info < (3, 6))" 2>/dev/null '
-        '&& { echo "$p"; exit; }; done'
-    )
-    found = transport.run(("sh", "-c", script), timeout_s=60)
-    name = found.stdout.decode("utf-8", "replace").strip()
-    return name if name in ("/usr/bin/python3", "python3", "/usr/libexec/platform-python") else None

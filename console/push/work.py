@@ -150,10 +150,12 @@ class Work:
                 self._state[every] &= ~LENT
             self._again([every for every in lent if self._state[every] & OPEN])
 
-    def lent(self, key: tuple[int, int]) -> bool:
-        """Whether another server was to send this chunk."""
+    def fed(self, key: tuple[int, int]) -> bool:
+        """Whether a chunk that comes now comes from another server: nobody here has sent it. Whether another server was meant to
+        says less, for the first chunks are there before we hear that it feeds, and the last after its hop has ended."""
         with self._changed:
-            return bool(self._state[self.every(key)] & LENT)
+            state = self._state[self.every(key)]
+            return bool(state & OPEN) and bool(state & LENT or not state & SENT)
 
     def is_open(self, key: tuple[int, int]) -> bool:
         """Whether the server lacks this chunk."""

@@ -16,6 +16,7 @@ from console.servers.credentials import KINDS, Credentials
 from console.servers.keyring import Keyring, system_keyring
 from console.servers.keys import HostKey, KnownHosts, checked_fingerprint, parse_authorities
 from console.servers.record import ServerRecord, check, from_dict
+from console.store import pushkeys
 from console.store import servers as table
 from console.transport import ssh
 
@@ -280,15 +281,23 @@ class ServerBook:
         return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
 
     def connect(self, name: str, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15,
-                bastions: Bastions | None = None, heard: Callable[[], None] | None = None) -> ssh.SshTransport:
+                bastions: Bastions | None = None, heard: Callable[[], None] | None = None, ask: bool = True) -> ssh.SshTransport:
         """A connection to the server, through its jump hosts: through ``bastions``, which stay open, where they are given.
-        The caller closes it. ``heard`` is called, in any thread, when the server says its first word.
+        The caller closes it. ``heard`` is called, in any thread, when the server says its first word. Nobody is asked for a
+        missing secret without ``ask``. What a push that was cut off has left on the server is taken away first.
 
         Raises:
             WorldError, InputError: with an ``ssh.…`` code.
         """
         record = self.get(name)
-        return self._asking(record, lambda: self._connect(record, purpose, timeout_s, bastions, heard))
+
+        def reach() -> ssh.SshTransport:
+            return self._connect(record, purpose, timeout_s, bastions, heard)
+
+        link = self._asking(record, reach) if ask else reach()
+        if pushkeys.noted(self._store):
+            self._engine.push.leftovers.take_away(name, link)
+        return link
 
     def _asking(self, record: ServerRecord, call: Callable[[], _Result]) -> _Result:
         """``call``, and again whenever the front end gave a secret that was missing: of the server, or of a bastion."""

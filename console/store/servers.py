@@ -33,9 +33,10 @@ def put_server(store: Store, name: str, record: dict[str, Any]) -> None:
 
 
 def delete_server(store: Store, name: str) -> None:
-    """Remove an entry with its host keys and inventories."""
+    """Remove an entry with its host keys and inventories, and what was noted of it."""
     with store.write() as db:
-        for table, column in (("inventories", "server"), ("host_keys", "server"), ("servers", "name")):
+        for table, column in (("inventories", "server"), ("host_keys", "server"), ("push_keys", "server"),
+                              ("servers", "name")):
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
 
 

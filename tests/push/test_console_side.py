@@ -80,6 +80,24 @@ def test_work_hands_out_every_chunk_that_is_lacking_and_no_other(plan, data):
     assert done == lacking and work.verified == plan.bytes_total
 
 
+def test_what_another_server_brings_is_told_from_what_was_sent_here(plan):
+    """Its first chunks are there before we hear that it feeds, its last ones after we heard that it does not."""
+    work = Work("x", plan)
+    assert not work.fed((0, 0)), "it was not lacking"
+    work.shared = True
+    work.lacking([(0, plan.first[-1] - 1)])
+    sent = work.take(lane=False)
+    assert not any(work.fed((sent[0], index)) for index in sent[1])
+    assert work.fed((0, 0))
+    work.lend()
+    assert not any(work.fed((sent[0], index)) for index in sent[1]) and work.fed((0, 1))
+    assert work.good((0, 1)) and not work.fed((0, 1)), "it counts once"
+    work.reclaim()
+    assert work.fed((0, 2))
+    span = work.take(lane=True)
+    assert not any(work.fed((span[0], index)) for index in span[1])
+
+
 def test_spans_are_bounded(tmp_path):
     plan = make(tmp_path, {"big": bytes(3 * SPAN_BYTES)}, SPAN_BYTES // 2).plan("~/s")
     work = Work("x", plan)

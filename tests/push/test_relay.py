@@ -15,7 +15,7 @@ import pytest
 from console.engine import Engine
 from console.errors import SealiftError
 from console.jobs.job import NullContext
-from console.push import connection, lanes, relay
+from console.push import connection, lanes, leftovers, relay
 from console.push.lanes import Slots, Way
 from console.push.relay import Chain, Hop, Member
 from console.push.sender import Means, Outcome, send
@@ -273,6 +273,61 @@ def test_the_result_and_the_audit_log_say_who_fed_whom(site, facility):
     assert end["detail"]["relay"] == [{"from": first["name"], "to": second["name"], "reason": "", "said": ""}]
     assert end["detail"]["servers"][second["name"]]["via"] == second["via"]
     until(lambda: all(s.untouched for s in site.servers.values()) and not keys_left(), "nothing is left")
+
+
+def leave(server):
+    """What a server that lost power in the middle of a hop comes back with."""
+    server.people.write_text(server.people.read_text() + 'restrict,command="exec x" ssh-ed25519 AAAA sealift-relay-' + "0" * 32 + "\n")
+
+
+def test_a_push_that_ends_well_leaves_nothing_to_look_after(site, facility):
+    noted = []
+    facility.push.leftovers.expect, before = lambda names: (noted.extend(names), before(names)), facility.push.leftovers.expect
+    facility.push.run(NullContext(), Shelf(facility, FILES, CHUNK, ()).release, ["a", "b"])
+    assert sorted(noted) == ["a", "b"] and facility.push.leftovers.where() == []
+    assert facility.tidy_job("Tidy") is None
+
+
+def test_what_a_server_that_lost_power_has_left_goes_as_soon_as_anything_connects(site, facility):
+    release = Shelf(facility, FILES, CHUNK, ()).release
+    b = site.servers["b"]
+    facility.push.run(Crashes(lambda: "b", b.crash), release, ["a", "b"])
+    assert facility.push.leftovers.where() == ["b"]
+    leave(b)
+    b.start()
+    facility.servers.connect("a").close()
+    assert not b.untouched and facility.push.leftovers.where() == ["b"]
+    facility.inventory.refresh(NullContext(), ["b"])
+    assert b.untouched and facility.push.leftovers.where() == []
+    assert next(r for r in facility.audit.list() if r["event"] == "push.keys-removed")["object"]["id"] == "b"
+
+
+def test_a_session_begins_with_taking_away_what_is_left(site, facility):
+    a, b = site.servers.values()
+    facility.push.leftovers.expect(["a", "b"])
+    assert facility.tidy_job("Tidy") is None, "a push is under way"
+    facility.push.leftovers.settle(["a", "b"], ["a"])
+    leave(a)
+    leave(b)
+    facility.jobs.run(facility.tidy_job("Tidy"))
+    assert b.untouched and facility.tidy_job("Tidy") is None
+    assert not a.untouched, "its receiver had ended by itself, so that this is not of us"
+
+
+def test_what_cannot_be_reached_or_lies_stays_noted(site, facility, monkeypatch):
+    b = site.servers["b"]
+    facility.push.leftovers.expect(["b"])
+    facility.push.leftovers.settle(["b"], [])
+    for said in ("", "[]", "[" * 9999, '{"removed": -1, "held": 0}', '{"removed": true, "held": 0}', '{"removed": 1, "held": 1}'):
+        monkeypatch.setattr(leftovers, "SWEEP", f"print({said!r})")
+        facility.push.tidy()
+        assert facility.push.leftovers.where() == ["b"]
+    monkeypatch.undo()
+    b.crash()
+    facility.push.tidy()
+    assert facility.push.leftovers.where() == ["b"]
+    facility.servers.remove("b")
+    assert facility.push.leftovers.where() == []
 
 
 @pytest.mark.parametrize("forbid", ["policy", "setting", "option"])

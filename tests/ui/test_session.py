@@ -7,9 +7,11 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton
 
+from console.engine import Engine
 from console.secrets import Secret
+from console.servers.record import ServerRecord
 from console.site import session as sessions
-from tests.ui.test_screens import settled
+from tests.ui.test_screens import opened, settled
 from ui.screens.signin import SignInDialog
 
 PASSWORD = "seven grey herons wade"
@@ -94,3 +96,23 @@ def test_a_key_in_a_dialog_keeps_the_session(qtbot, window, later):
     QTest.keyClick(shown.windowHandle(), Qt.Key.Key_Shift)
     assert engine.session.left_s > sessions.ADMIN_IDLE_S - 60
     shown.close()
+
+
+def test_a_session_begins_with_looking_after_what_a_broken_push_left(qtbot, qapp, tmp_path):
+    with Engine.open(tmp_path / "workspace") as engine:
+        ada(engine)
+        engine.servers.add(ServerRecord("gone", "127.0.0.1", 9, "ops"))
+        engine.push.leftovers.expect(["gone"])
+        engine.push.leftovers.settle(["gone"], [])
+        engine.logout()
+        application = opened(qapp, engine)
+        try:
+            shown = dialog(qtbot, application.window)
+            assert not engine.jobs.history(), "nobody is logged in yet"
+            shown.name.setText("ada")
+            answer(qtbot, shown)
+            qtbot.waitUntil(lambda: any(j["kind"] == "push.tidy" and j["state"] == "succeeded" for j in engine.jobs.history()))
+            settled(qtbot, application.window)
+        finally:
+            application.close()
+        assert engine.push.leftovers.where() == ["gone"]

@@ -88,6 +88,12 @@ def push(engine: Any, say: Say, release: Any, names: tuple[str, ...], options: d
     return engine.push.job(release, names, say("Push {title}", title=release.title), **options)
 
 
+def tidy(engine: Any, say: Say) -> None:
+    """Start looking after servers on which a push that was cut off may have left keys; nothing where there are none."""
+    if spec := engine.tidy_job(say("Take away keys that a broken push left")):
+        engine.jobs.submit(spec)
+
+
 def verify_on_servers(engine: Any, say: Say, release: Any, names: tuple[str, ...]) -> JobSpec:
     """Hash a release's files again where they lie on the servers."""
     return JobSpec("push.verify", say("Verify {title} on the servers", title=release.title),

@@ -87,8 +87,9 @@ def held(path):
 
 
 def sweep():
-    """Take away what pushes that were ended without a word have left: keys, folders, and lines that let keys in."""
-    alive = set()
+    """Take away what pushes that were ended without a word have left: keys, folders, and lines that let keys in. Gives how many
+    folders and lines that was, and how many folders are of pushes that live."""
+    alive, removed = set(), 0
     for base in bases():
         for name in os.listdir(base):
             path = os.path.join(base, name)
@@ -98,25 +99,30 @@ def sweep():
                 alive.add(name)
             else:
                 remove_tree(path)
+                removed += 1
     try:
-        rewrite_people(lambda line: line.split()[-1] in alive)
+        removed += rewrite_people(lambda line: line.split()[-1] in alive)
     except OSError:
         pass  # this account has no such list, or may not change it: then nothing of ours is in it
+    return {"removed": removed, "held": len(alive)}
 
 
 def rewrite_people(keeps, added=""):
-    """Change the account's list of keys whole or not at all; what else stands in it stays as it is, byte for byte."""
+    """Change the account's list of keys whole or not at all; what else stands in it stays as it is, byte for byte. Gives how many
+    lines went."""
     path = os.path.realpath(os.path.expanduser(PEOPLE))
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as source:
             old, state = source.read(), os.fstat(source.fileno())
-        new = "".join(line for line in old.splitlines(True) if MARK not in line or keeps(line))
+        lines = old.splitlines(True)
+        kept = [line for line in lines if MARK not in line or keeps(line)]
+        new = "".join(kept)
         if added:
             new += ("" if not new or new.endswith("\n") else "\n") + added + "\n"
         if new == old:
-            return
+            return 0
         beside = "%s.%s%d" % (path, MARK, os.getpid())
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600)
         try:
@@ -132,6 +138,7 @@ def rewrite_people(keeps, added=""):
             os.unlink(beside)
             raise
         sync_folder(os.path.dirname(path))
+        return len(lines) - len(kept)
     finally:
         os.close(folder)
 
@@ -535,4 +542,4 @@ class Onward:
             try:
                 step()
             except OSError:
-                pass  # swept by the next push
+                pass  # swept by the next push, or when the console next connects
