@@ -120,5 +120,5 @@ def _verify(app: Any, engine: Any, release: Any, names: list[str], components: l
 def _told_verdicts(app: Any, data: dict[str, Any]) -> str:
     heads = (N_("Server"), N_("Verdict"), N_("Degree"))
     rows = [(s["name"], app.t(OUTCOMES[s["verdict"]]), app.t(DEGREES[s["degree"]])) for s in data["servers"]]
-    found = [f"{s['name']}: {f['code']} {f['path']} {f['message']}" for s in data["servers"] for f in s["findings"]]
+    found = [f"{s['name']}: {f['code']} {f['path']} {app.t(f['message'])}" for s in data["servers"] for f in s["findings"]]
     return "\n".join([table(rows, tuple(app.t(head) for head in heads)), *found, *_errors(app, data)])

@@ -8,6 +8,7 @@ from typing import Any
 from console.bundles.library import Release
 from console.bundles.manifest import FileEntry
 from console.errors import SealiftError
+from console.i18n import N_, Said
 from console.jobs.job import Context
 from console.push.connection import Lines, hashing_s
 from console.push.problems import BROKEN, NO_DIGEST
@@ -70,11 +71,11 @@ def _findings(ctx: Context, transport: Any, store: str, release_id: str, files: 
             if said == "no-digest-tool":
                 raise NO_DIGEST(server=transport.server)
             if said == "missing":
-                findings.append({"code": "missing", "path": entry.path, "message": "the file is not there"})
+                findings.append({"code": "missing", "path": entry.path, "message": N_("the file is not there")})
             elif len(said) != 64 or source not in ("medium", "cache"):
-                raise BROKEN(server=transport.server, reason=f"it answered {said[:80]!r} where a digest was due")
+                raise BROKEN(server=transport.server, reason=Said(N_("it answered {said} where a digest was due"), said=ascii(said[:80])))
             elif said != entry.sha256:
-                findings.append({"code": "digest", "path": entry.path, "message": "the file is not the one that was signed"})
+                findings.append({"code": "digest", "path": entry.path, "message": N_("the file is not the one that was signed")})
             degree = "stored" if source == "cache" else degree
             done += entry.size
             ctx.progress(done, total, "bytes")

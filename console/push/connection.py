@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from console.errors import SealiftError
-from console.push.problems import BROKEN, SOURCE_DAMAGED, named
+from console.i18n import N_
+from console.push.problems import BROKEN, SOURCE_DAMAGED, named, not_agreed
 from console.push.remote import planes
 from console.transport.base import Stream
 
@@ -192,10 +193,10 @@ class Lines:
         """
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > self._most:
-                raise BROKEN(server=self._server, reason="it sent an endless line")
+                raise BROKEN(server=self._server, reason=N_("it sent an endless line"))
             data = self._stream.read(64 << 10, timeout_s)
             if not data:
-                raise BROKEN(server=self._server, reason=_last_words(self._stream) or "it ended without a word")
+                raise BROKEN(server=self._server, reason=_last_words(self._stream) or N_("it ended without a word"))
             self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -295,7 +296,7 @@ class Connection:
         self._moved_at = time.monotonic()
 
     def _stuck(self) -> SealiftError:
-        return BROKEN(server=self._server, reason="it gives signs of life and does not get on")
+        return BROKEN(server=self._server, reason=N_("it gives signs of life and does not get on"))
 
     def listen(self, on_answer: Callable[[dict[str, Any]], bool], on_problem: Callable[[BaseException], None]) -> None:
         """Read answers in a thread until ``on_answer`` gives True or fails."""
@@ -404,7 +405,7 @@ class Connection:
             if not isinstance(answer, dict):
                 raise ValueError
         except (ValueError, RecursionError):
-            raise BROKEN(server=self._server, reason="it answered something else than was agreed") from None
+            raise not_agreed(self._server) from None
         if "error" in answer:
             raise named(self._server, self._store, str(answer["error"])[:100], answer)
         return answer

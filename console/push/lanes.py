@@ -19,6 +19,8 @@ from console.push.work import SPAN_BYTES, Work
 from console.transport.ssh import Login, Target
 
 MAX_LANES = 3
+"""To one server, and in all: each takes some 33 MB, and the console is to stay under 150 MB whatever it pushes."""
+
 WORTH_BYTES = 64 << 20
 """Less than this is over before a process has started."""
 
@@ -37,10 +39,11 @@ class Way:
 
 
 class Slots:
-    """How many worker processes there may be at once, over all servers: one for each processor but the first."""
+    """How many worker processes there may be at once, over all servers: one for each processor but the first, and not too many."""
 
     def __init__(self, count: int | None = None):
-        self._left, self._lock = max(0, (os.cpu_count() or 1) - 1) if count is None else count, threading.Lock()
+        usual = min(MAX_LANES, (os.cpu_count() or 1) - 1)
+        self._left, self._lock = usual if count is None else count, threading.Lock()
 
     def take(self) -> bool:
         """Take one, if there is one left."""

@@ -101,6 +101,11 @@ def named(server: str, store: str, kind: str, told: dict[str, Any]) -> SealiftEr
     return BROKEN(server=server, reason=f"{kind} {told.get('reason', '')}".strip()[:500])
 
 
+def not_agreed(server: str) -> SealiftError:
+    """The error for an answer that is none."""
+    return BROKEN(server=server, reason=N_("it answered something else than was agreed"))
+
+
 def _disk_full(server: str, store: str, free: Any, need: Any) -> SealiftError:
     free, need = (v if isinstance(v, int) and v >= 0 else None for v in (free, need))
     short = need - free if free is not None and need is not None and need > free else None

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from console.errors import SealiftError
+from console.i18n import N_
 from console.jobs.job import Context
 from console.push.connection import GATHER_BYTES, STUCK_S, Connection, SourceFile, hashing_s, receiver_command
 from console.push.control import FINISH, LOOK, PUSH, Control, Pace
 from console.push.lanes import Lane, Lanes, Slots, Way
 from console.push.manifest import PushPlan
-from console.push.problems import BROKEN, WRONG_BYTES
+from console.push.problems import BROKEN, WRONG_BYTES, not_agreed
 from console.push.relay import Chain, Member
 from console.push.sh_receiver import SCRIPT
 from console.push.shell import ShellPush
@@ -203,7 +204,7 @@ class _PythonPush:
             and reused + resumed <= self._plan.bytes_total
             and all(word in ("none", "journal", "rehash") for word in (how, by))
         ):
-            raise self._not_agreed()
+            raise not_agreed(self._server)
         self._outcome.found(reused, resumed, how, by)
         self._work.lacking(missing)
         self._progress()
@@ -212,17 +213,14 @@ class _PythonPush:
         """The chunks outside the ranges that the server says it has."""
         count, at, missing = self._plan.first[-1], 0, []
         if not isinstance(have, list):
-            raise self._not_agreed()
+            raise not_agreed(self._server)
         for span in [*have, [count, count]]:
             if not (isinstance(span, list) and len(span) == 2 and all(type(n) is int for n in span) and at <= span[0] <= span[1] <= count):
-                raise self._not_agreed()
+                raise not_agreed(self._server)
             if at < span[0]:
                 missing.append((at, span[0] - 1))
             at = span[1] + 1
         return missing
-
-    def _not_agreed(self) -> SealiftError:
-        return BROKEN(server=self._server, reason="it answered something else than was agreed")
 
     # Sending ---------------------------------------------------------------------------------------------------------
 
@@ -339,7 +337,7 @@ class _PythonPush:
                 else:
                     self._work.bad(key)
             elif not self._work.good(key):
-                raise BROKEN(server=self._server, reason="it spoke of a chunk that it was not sent")
+                raise BROKEN(server=self._server, reason=N_("it spoke of a chunk that it was not sent"))
             elif fed:
                 self._sent(self._plan.length(*key), 0)
                 if (hop := self._member.before) is not None:
@@ -347,7 +345,7 @@ class _PythonPush:
             self._progress()
         elif answer.get("done") is True:
             if not self._work.done or answer.get("degree") != self._plan.degree:
-                raise BROKEN(server=self._server, reason="it said that it was done before it was")
+                raise BROKEN(server=self._server, reason=N_("it said that it was done before it was"))
             self._outcome.done, self._outcome.done_at = True, time.monotonic()
             self._ended.set()
             return self._member is None
@@ -367,7 +365,7 @@ class _PythonPush:
             and 0 <= value[0] < len(sources)
             and 0 <= value[1] < len(sources[value[0]].entry.chunks)
         ):
-            raise BROKEN(server=self._server, reason="it spoke of a chunk that is not part of the push")
+            raise BROKEN(server=self._server, reason=N_("it spoke of a chunk that is not part of the push"))
         return value[0], value[1]
 
     def _failed(self, problem: BaseException) -> None:

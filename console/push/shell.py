@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from console.errors import SealiftError
+from console.i18n import N_, Said
 from console.jobs.job import Context
 from console.push.connection import LIFE_S, Lines, SourceFile, hashing_s
 from console.push.control import FINISH, LOOK, PUSH, Control, Pace
@@ -116,7 +117,7 @@ class ShellPush:
     def _link(self) -> None:
         self._ask_all(["begin"])
         if set(self._ask_all([f"link {sha256}\n{path}" for path, sha256 in self._plan.links], self._total)) - {"yes"}:
-            raise BROKEN(server=self._server, reason="a link was not made")
+            raise BROKEN(server=self._server, reason=N_("a link was not made"))
         self._write(b"end\n")
         self._expect("done", self._total)
 
@@ -137,7 +138,7 @@ class ShellPush:
     def _numbers(self, questions: Sequence[str]) -> list[int]:
         answers = self._ask_all(questions)
         if wrong := next((a for a in answers if not (a.isascii() and a.isdigit() and len(a) < 19)), None):
-            raise BROKEN(server=self._server, reason=f"it answered {wrong[:80]!r} where a number was due")
+            raise BROKEN(server=self._server, reason=Said(N_("it answered {said} where a number was due"), said=ascii(wrong[:80])))
         return [int(a) for a in answers]
 
     def _write(self, data: bytes | memoryview) -> None:
