@@ -180,14 +180,15 @@ class Made:
         )
 
 
-def make(folder: Path, files: dict[str, bytes], chunk: int = 64 << 10, executable: tuple[str, ...] = ()) -> Made:
-    """Files as a library holds them, cut into small chunks."""
+def make(folder: Path, files: dict[str, bytes], chunk: int = 64 << 10, executable: tuple[str, ...] = (), head: int = 0) -> Made:
+    """Files as a library holds them, cut into small chunks; behind one of ``head`` bytes, where there is such."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for path, data in files.items():
         digest = hashlib.sha256(data).hexdigest()
         (folder / digest).write_bytes(data)
-        chunks = tuple((hashlib.sha256(data[at : at + chunk]).hexdigest(), len(data[at : at + chunk])) for at in range(0, len(data), chunk))
+        parts = [data[:head]] * bool(head) + [data[at : at + chunk] for at in range(head, len(data), chunk)]
+        chunks = tuple((hashlib.sha256(part).hexdigest(), len(part)) for part in parts)
         entries.append(FileEntry(path, len(data), digest, "model", path in executable, chunks))
     return Made(folder, entries)
 

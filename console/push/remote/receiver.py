@@ -38,6 +38,7 @@ from console.push.remote.disk import (
     FEW,
     FULL,
     NOFOLLOW,
+    can_share,
     chunks_of,
     copy_range,
     hash_range,
@@ -50,6 +51,7 @@ from console.push.remote.disk import (
     read_note,
     remove_tree,
     same,
+    shared_part,
     stamp,
     sync_file_system,
     sync_folder,
@@ -216,8 +218,10 @@ class Receiver:
             self.missing[number] = self.plan.first[number + 1] - self.plan.first[number]
             if self.plan.sha(number) + ".part" in here:
                 self.look_at_part(number)
-        self.check_space()
-        self.copy_known_chunks(damaged)
+        tight = not self.check_space(may_share=True)
+        self.copy_known_chunks(damaged, tight)
+        if tight:
+            self.check_space()
         for number in damaged:
             self.retire(number)
 
@@ -365,20 +369,23 @@ class Receiver:
         finally:
             os.close(handle)
 
-    def check_space(self):
+    def check_space(self, may_share=False):
+        """Refuse what would not fit; whether it fits without sharing blocks with files that are there, where that may be done."""
         state = os.statvfs(self.store)
         free = state.f_bavail * state.f_frsize
         need = self.lacking()
-        if need > free:
+        if need > free and not (may_share and can_share(self.staging)):
             raise Failed("disk-full", need=need, free=free)
         if state.f_files and state.f_favail < 2 * len(self.missing):
             raise Failed("no-inodes", need=2 * len(self.missing), free=state.f_favail)
+        return need <= free
 
     def lacking(self):
         return sum(length for had, length in zip(self.have, self.plan.lengths) if not had)
 
-    def copy_known_chunks(self, damaged):
-        """Chunks that are in the store under another name, in another version, or in a damaged file, are copied here."""
+    def copy_known_chunks(self, damaged, tight=False):
+        """Chunks that are in the store under another name, in another version, or in a damaged file, are copied here; where room is
+        ``tight``, only those that share their blocks."""
         wanted = {}
         for number in self.missing:
             for every, index, digest, at, length in self.plan.chunks(number):
@@ -389,7 +396,7 @@ class Receiver:
             tasks = {}
             for path, chunks in self.known_chunks(damaged):
                 if path not in wrong:
-                    self.find_copies(path, chunks, wanted, tasks)
+                    self.find_copies(path, chunks, wanted, tasks, tight)
             found = self.copy_all(tasks) if tasks else ()
             if not found:
                 return
@@ -405,12 +412,14 @@ class Receiver:
                 if name.endswith(".chunks"):
                     yield os.path.join(base, name[:-7]), chunks_of(os.path.join(base, name[:-7]))
 
-    def find_copies(self, path, chunks, wanted, tasks):
+    def find_copies(self, path, chunks, wanted, tasks, tight):
         """Add to ``tasks`` what this file has of what is wanted; each chunk from one file only."""
         at, trusted = 0, None
         for digest, length in chunks:
             for number, index, every, target, wanted_length in wanted.get(digest, ()):
                 if wanted_length == length and not self.have[every] and every not in tasks:
+                    if tight and not shared_part(at, target, length)[1]:
+                        continue
                     if trusted is None:
                         trusted = self.untouched(path)
                     tasks[every] = (number, index, every, path, at, target, length, None if trusted else digest)
