@@ -266,7 +266,7 @@ class Connection:
         self.silence_s, self.press = SILENCE_S, Press()
         self.stuck_s: float | None = None
         self._moved_at = time.monotonic()
-        self._gathered, self._gathered_chunks = bytearray(), []
+        self._gathered, self._gathered_sums, self._on_gathered = bytearray(), (0, 0), None
 
     def start(self, plan: Iterable[bytes], size: int = 0, on_looked: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Send receiver and plan; the receiver's first answer, after it has looked at what is there.
@@ -334,13 +334,14 @@ class Connection:
         waiting for an answer.
 
         Args:
-            on_sent: called once it went, with its length and the bytes that went for it.
+            on_sent: called once they went, with the length of all that were gathered and the bytes that went for them.
         """
         kind, blocks = self.press.blocks(pieces, length)
         head, frame = kind + struct.pack(">III", number, index, length), b"".join(blocks)
         with self._sending:
             self._gathered += head + frame
-            self._gathered_chunks.append((on_sent, length, len(frame)))
+            self._gathered_sums = self._gathered_sums[0] + length, self._gathered_sums[1] + len(frame)
+            self._on_gathered = on_sent
             if len(self._gathered) >= SEND_BYTES:
                 self._send_gathered()
 
@@ -352,13 +353,12 @@ class Connection:
     def _send_gathered(self) -> None:
         if not self._gathered:
             return
-        frames, chunks, self._gathered, self._gathered_chunks = self._gathered, self._gathered_chunks, bytearray(), []
+        frames, sums, self._gathered, self._gathered_sums = self._gathered, self._gathered_sums, bytearray(), (0, 0)
         began = time.monotonic()
         self._stream.write(frames)
         self.moved()
         self.press.sent(len(frames), self._moved_at - began)
-        for on_sent, length, count in chunks:
-            on_sent(length, count)
+        self._on_gathered(*sums)
 
     def tell(self, kind: bytes) -> None:
         """Send a frame without content."""

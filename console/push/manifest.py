@@ -9,7 +9,7 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
@@ -52,7 +52,9 @@ class Source:
     def offsets(self) -> tuple[int, ...]:
         """Where each chunk begins."""
         if self._offsets is None:
-            self._offsets = tuple(accumulate((length for _, length in self.entry.chunks[:-1]), initial=0)) if self.entry.chunks else ()
+            # Most files have one chunk, and share what tells where it begins.
+            lengths = [length for _, length in self.entry.chunks]
+            self._offsets = tuple(accumulate(lengths[:-1], initial=0)) if len(lengths) > 1 else (0,)[: len(lengths)]
         return self._offsets
 
 
@@ -78,6 +80,19 @@ class PushPlan:
     def first(self) -> array[int]:
         """For each file, the number of its first chunk over all files, as the receiver counts them; at the end, how many there are."""
         return array("I", accumulate((len(s.entry.chunks) for s in self.sources), initial=0))
+
+    @cached_property
+    def link_numbers(self) -> array[int]:
+        """For each link, the number of its file."""
+        numbers = {s.entry.sha256: n for n, s in enumerate(self.sources)}
+        return array("I", (numbers[sha256] for _, sha256 in self.links))
+
+    def to(self, store: str, relay: bool) -> PushPlan:
+        """The same for one server's store. What was counted for one is not counted, and kept, again for each."""
+        made = replace(self, store=store, relay=relay)
+        for name in ("bytes_total", "first", "link_numbers"):
+            made.__dict__[name] = getattr(self, name)
+        return made
 
     def key(self, every: int) -> tuple[int, int]:
         """(file number, index) of the chunk with this number over all files."""
@@ -137,8 +152,7 @@ class PushPlan:
             yield _packed("I", (length for _, length in e.chunks))
         for e in entries:
             yield bytes.fromhex("".join(digest for digest, _ in _digests(e)))
-        numbers = {e.sha256: n for n, e in enumerate(entries)}
-        yield _packed("I", (numbers[sha256] for _, sha256 in self.links))
+        yield _packed("I", self.link_numbers)
         yield _packed("H", (len(path.encode()) for path, _ in self.links))
         for path, _ in self.links:
             yield path.encode()

@@ -204,7 +204,7 @@ class PushService:
         began, outcome, total = time.monotonic(), Outcome(degree=degree), 0
         verdict, error = "verified", None
         try:
-            plan = replace(cargo.plan(), store=record.store, relay=means.chain is not None)
+            plan = cargo.plan().to(record.store, relay=means.chain is not None)
             total = plan.bytes_total
             self._with_reconnects(ctx, record, plan, outcome, means)
         except Cancelled:
