@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +19,14 @@ from console.push import manifest
 from console.push.connection import Limit
 from console.push.control import Control, Traffic, Window
 from console.push.lanes import Slots, Way
-from console.push.leftovers import Leftovers, python_of
+from console.push.leftovers import PYTHONS, Leftovers, python_of
 from console.push.relay import REASONS, Chain
 from console.push.sender import Means, Outcome, send
 from console.servers.record import ServerRecord
 
 if TYPE_CHECKING:
     from console.engine import Engine
+    from console.transport.base import Transport
 
 DEGREES = ("received", "stored", "media")
 BAD_DEGREE = code("push.bad-degree", InputError, N_("{degree} is not a degree of verification."), N_("Choose received, stored or media."))
@@ -38,6 +40,7 @@ AT_ONCE = 8
 CHAINED = 64
 """Servers that hand a push on to each other are all connected at once."""
 
+NEW_ENOUGH = re.compile(r"3\.([6-9]|[1-9]\d)\.")
 RECONNECTS = 2
 TIDY_S = 5.0
 UNREACHABLE = ("ssh.unreachable", "ssh.refused", "ssh.timeout", "ssh.connection-lost", "ssh.not-ssh")
@@ -253,13 +256,33 @@ class PushService:
         transport = self._engine.servers.connect(record.name, purpose="data")
         try:
             with ctx.on_cancel(transport.close):
-                python = python_of(transport)
-                way = self._way(record, python) if python else None
-                if means.chain is not None and not python:
-                    means.chain.absent(record.name)
-                send(ctx, transport, plan, outcome, replace(means, way=way, record=record), python)
+                told = self._python_told(record.name)
+                try:
+                    self._send(ctx, transport, record, plan, outcome, means, told or python_of(transport))
+                except SealiftError as problem:
+                    # A server that lost its Python since the inventory; one whose receiver has spoken has it.
+                    if told is None or outcome.counted or problem.code not in BROKEN_LINK:
+                        raise
+                    self._send(ctx, transport, record, plan, outcome, means, python_of(transport))
         finally:
             transport.close()
+
+    def _send(
+        self, ctx: Context, transport: Transport, record: ServerRecord, plan: manifest.PushPlan, outcome: Outcome, means: Means,
+        python: str | None,
+    ) -> None:  # fmt: skip
+        way = self._way(record, python) if python else None
+        if means.chain is not None and not python:
+            means.chain.absent(record.name)
+        send(ctx, transport, plan, outcome, replace(means, way=way, record=record), python)
+
+    def _python_told(self, name: str) -> str | None:
+        """The system's own Python, where the last inventory found it. Everything else is looked for at the push: it may have come
+        since, and of others only a start tells whether they serve."""
+        known = self._engine.inventory.latest(name, reached=True)
+        fact = known.facts.get("python.versions") if known else None
+        found = fact.value if fact is not None and fact.state == "value" else ()
+        return PYTHONS[0] if any(p["path"] == PYTHONS[0] and NEW_ENOUGH.match(p["version"]) for p in found) else None
 
     def _way(self, record: ServerRecord, python: str) -> Way:
         """How a worker reaches the server."""

@@ -15,7 +15,7 @@ from console.errors import Cancelled, SealiftError
 from console.jobs.job import NullContext
 from console.push import lanes, service, worker
 from console.servers.record import ServerRecord
-from tests.push.local import make, noise
+from tests.push.local import PYTHON, make, noise
 
 FILES = {"model/big.bin": noise(1, 3_000_000), "model/config.json": b"{}", "runtime/run.sh": b"#!/bin/sh\n"}
 CHUNK = 256 << 10
@@ -70,6 +70,27 @@ def facility(tmp_path, practice_server):
     made = Facility(tmp_path, practice_server)
     yield made
     made.engine.close()
+
+
+def test_the_python_that_the_inventory_found_is_not_looked_for_again(facility, monkeypatch):
+    facility.add("one")
+    facility.engine.inventory.refresh(NullContext(), ["one"])
+    known = facility.engine.inventory.latest("one", reached=True)
+    told = [{"path": "/usr/bin/python3", "version": "3.9.2", "venv": False}]
+    asked = []
+    monkeypatch.setattr(service, "python_of", lambda transport: asked.append(1) or PYTHON)
+    for value, looks in ((told, 0), ([told[0] | {"version": "3.5.2"}], 1), ([told[0] | {"path": "/opt/shims/python3"}], 1), ([], 1)):
+        asked.clear()
+        monkeypatch.setitem(known.facts, "python.versions", replace(known.facts["python.versions"], state="value", value=value))
+        assert facility.push("one")["one"]["outcome"] == "verified"
+        assert len(asked) == looks, value
+
+
+def test_a_python_that_is_gone_since_the_inventory_is_looked_for(facility, monkeypatch):
+    facility.add("one")
+    monkeypatch.setattr(service.PushService, "_python_told", lambda self, name: "/usr/bin/python3-that-was")
+    pushed = facility.push("one")["one"]
+    assert pushed["outcome"] == "verified" and pushed["receiver"] == "python"
 
 
 def test_two_servers_one_without_python(facility):
