@@ -163,6 +163,8 @@ def parse_map(page: Page) -> dict[str, Any]:
 def parse_hccn(page: Page, option: str) -> dict[str, Any]:
     """``hccn_tool -i N -<option> -g``."""
     page.whole()
+    if option == "lldp":
+        return _lldp(page)
     if option in ("link_stat", "hw_stats", "route", "ping", "hccs_ping"):
         reader = {"link_stat": _link_stat, "hw_stats": _hw_stats, "route": _route}.get(option, _ping)
         return reader(page)
@@ -262,6 +264,25 @@ def _hw_stats(page: Page) -> dict[str, Any]:
     return {"device": device, "fields": fields}
 
 
+def _lldp(page: Page) -> dict[str, Any]:
+    """What the switch at the other end tells of itself: titles that end with TLV, and what is indented below each."""
+    fields: dict[str, list[str]] = {}
+    title = None
+    for index, line in page.numbered():
+        if re.fullmatch(r"\S.{0,80} TLV", line):
+            title = line
+            if title in fields:
+                page.fail(index, "the title is there twice")
+            fields[title] = []
+        elif line.strip() and (title is None or not line[0].isspace()):
+            page.fail(index, "neither a key nor a value")
+        elif line.strip():
+            fields[title].append(line.strip())
+    if not fields:
+        page.empty()
+    return {"fields": {key: "\n".join(values) for key, values in fields.items()}}
+
+
 def _route(page: Page) -> dict[str, Any]:
     start = next((n for n, line in page.numbered() if line.split()[:2] == ["Destination", "Gateway"]), None)
     if start is None:
@@ -299,7 +320,7 @@ def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
         if index == len(page.lines) - 1 and not page.ended:
             # What stands at the end of a page that was not ended may be part of a value.
             break
-        key, mark, value = text.partition("=")
+        key, mark, value = text.partition("=" if "=" in text else ":")
         if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
             page.fail(index, "neither a key nor a value")
         fields[key.strip()] = value.strip()
@@ -319,7 +340,7 @@ def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
         return {"driver_path": fields["Driver_Install_Path_Param"]}
     running = _RUNNING.fullmatch(fields.get("toolkit_running_version", fields.get("runtime_running_version", "")))
     # The version of a part of CANN is not that of the whole, which the folder is named after.
-    toolkit = running[1] if running else fields.get("version_dir")
+    toolkit = running[1] if running else fields.get("version_dir", "").removeprefix("cann-") or None
     version = fields.get("Version", fields.get("version"))
     if toolkit is not None or version is None:
         return {} if toolkit is None else {"cann_version": toolkit}

@@ -445,7 +445,7 @@ _GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)"
 _MIG_LINE = re.compile(r"\s*MIG ([\w.+\-]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
 _LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
 _LOST = re.compile(r"Unable to determine the device handle for gpu ?[0-9]{0,3}:? ?[0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
-_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
+_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |(?:NVML: )?Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
 
 
 def _gpu_line(line: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from console.facts.grammar import Page, framed, measured, mib, shown, whole
+from console.facts.grammar import Page, framed, measured, mib, shown, version, whole
 
 MAX_WIDTH, MAX_DEVICES = 1000, 2048
 _RULE = re.compile(r"[|+][-=+|]{10,}[|+]?")
@@ -59,8 +59,7 @@ def _versions(page: Page, index: int) -> dict[str, Any]:
     cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\S+)", line)
     if not tool or not driver or not line.rstrip().endswith("|"):
         page.fail(index, "the line of versions is not complete")
-    return {"tool_version": tool[1], "driver_version": shown(driver[1]),
-            "cuda_version": shown(cuda[1]) if cuda else None}
+    return {"tool_version": tool[1], "driver_version": version(driver[1]), "cuda_version": version(cuda[1]) if cuda else None}
 
 
 def _cells(page: Page, index: int) -> _Row:

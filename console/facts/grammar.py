@@ -99,9 +99,9 @@ def measured(text: str | None) -> str | None:
 
 
 def version(text: str | None) -> str | None:
-    """The first word of a version; builds and dates that may follow it are no part of it."""
-    value = shown(text)
-    return value.split()[0] if value else None
+    """The first word of a version; builds and dates that may follow it are no part of it. Words such as "Not Found" are none."""
+    word = next(iter((shown(text) or "").split()), "")
+    return word if re.search("[0-9]", word) else None
 
 
 def titled(text: str | None) -> str | None:
