@@ -24,6 +24,7 @@ def _tree(page: Page) -> Node:
         if (indent - base) % 4:
             page.fail(index, "the line is not indented as the others are")
         key, mark, value = text.partition(":")
+        page.one_entry(index, value)
         node = Node(key.strip(), (value.strip() or None) if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()

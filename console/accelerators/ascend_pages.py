@@ -37,6 +37,7 @@ def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
         key, mark, value = line.partition(":")
         if not mark:
             page.fail(index, "neither a key nor a value")
+        page.one_entry(index, value)
         block.append((index, key.strip(), value.strip()))
     if block:
         yield block
@@ -321,7 +322,7 @@ def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
             # What stands at the end of a page that was not ended may be part of a value.
             break
         key, mark, value = text.partition("=" if "=" in text else ":")
-        if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
+        if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()) or "=" in value:
             page.fail(index, "neither a key nor a value")
         fields[key.strip()] = value.strip()
     if not fields:

@@ -60,6 +60,7 @@ def _text_tree(page: Page) -> Node:
         key, mark, value = text.partition(" : ")
         if not mark and text.endswith(" :"):
             key, mark, value = text[:-2], ":", ""
+        page.one_entry(index, value)
         node = Node(_GAP if _LEFT_OUT.fullmatch(text) else key.strip(), value.strip() if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()
@@ -260,6 +261,7 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
             page.fail(gpu.line, "this is not the heading of a device")
     if not gpus:
         page.empty()
+    _apart(page, log, gpus)
     _complete(page, gpus, found["attached_gpus"], bool(sections))
     if sections:
         page.whole()
@@ -269,6 +271,24 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     if not sections or "PIDS" in sections.upper():
         found["processes"] = [p for index, gpu in enumerate(gpus) for p in _text_processes(page, gpu, index)]
     return found
+
+
+_ONCE = frozenset({"Product Name", "Product Brand", "GPU UUID", "Minor Number", "FB Memory Usage", "Retired Pages"})
+
+
+def _apart(page: Page, log: Node, gpus: list[Node]) -> None:
+    """Refuse devices of which two stand under one heading, or one under two."""
+    astray = next((node for node in log.children if node.value is not None and node.children), None)
+    if astray is not None:
+        page.fail(astray.children[0].line, "the heading of a device is missing")
+    for gpu in gpus:
+        once = [node for node in gpu.children if node.name in _ONCE]
+        for number, node in enumerate(once):
+            if any(node.name == other.name for other in once[:number]):
+                page.fail(node.line, "the heading of a device is missing")
+    for number, gpu in enumerate(gpus):
+        if any(gpu.name == other.name for other in gpus[:number]):
+            page.fail(gpu.line, "the device is there twice")
 
 
 def _partial(device: dict[str, Any]) -> dict[str, Any]:
@@ -450,7 +470,9 @@ _LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |(?:NVML: )?Unable to retrieve NVLi
 
 def _gpu_line(line: str) -> dict[str, Any] | None:
     match = _GPU_LINE.fullmatch(line.strip()) if len(line) < 500 else None
-    return {"index": int(match[1]), "name": match[2].strip(), "uuid": shown(match[3])} if match else None
+    if not match or "(UUID: " in match[2]:  # two entries on one line are none
+        return None
+    return {"index": int(match[1]), "name": match[2].strip(), "uuid": shown(match[3])}
 
 
 def parse_list(page: Page) -> dict[str, Any]:
@@ -507,6 +529,7 @@ def parse_version(page: Page) -> dict[str, Any]:
         key, mark, value = line.partition(":")
         # What stands at the end of a page that was not ended may be part of a version.
         if mark and (page.ended or index < len(page.lines) - 1):
+            page.one_entry(index, value)
             said[" ".join(key.lower().split())] = shown(value)
     if "nvidia-smi version" not in said:
         page.whole()

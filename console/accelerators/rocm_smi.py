@@ -109,6 +109,8 @@ def _sections(page: Page) -> list[tuple[str, list[tuple[int, str]]]]:
         if re.match(r"={3,}", text):
             sections.append((text.strip("= "), []))
         elif text:
+            if text.endswith("=" * 10):
+                page.fail(index, "two entries stand on one line")
             sections[-1][1].append((index, line))
     # The tool closes every section with a rule; an excerpt that has none at all holds whole lines of cards.
     if len(sections) < 2 and page.ended and sections[0][1] and all(_LINE.match(line.strip()[:4000]) for _, line in sections[0][1]):
@@ -127,6 +129,8 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
         here = set()
         for _index, line in lines:
             match = _LINE.match(line.strip()) if len(line) < 4000 else None
+            if match and _LINE.search(match[2]):
+                page.fail(_index, "two entries stand on one line")
             key, mark, value = (match[2] if match else line).rpartition(": ") if match else line.partition(": ")
             if match:
                 here.add(int(match[1]))

@@ -22,9 +22,11 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
         InputError: ``inventory.unreadable-output``.
     """
     said: dict[str, str] = {}
-    for line in page.lines:
+    for index, line in enumerate(page.lines):
         line = line[:4000]
         key, mark, value = line.partition(":")
+        if mark and _matters(line):
+            page.one_entry(index, value.strip())
         # In the form with padded keys the vLLM section is about the container, as its other lines are.
         padded = key != key.rstrip()
         if mark and not (padded and key.startswith("vLLM")):
@@ -66,7 +68,7 @@ def _cpu_lines(page: Page) -> list[str]:
 def _devices(page: Page, said: dict[str, str]) -> list[dict[str, Any]]:
     first = said.get("GPU models and configuration", "")
     lines = [first, *(line.strip() for line in page.lines if re.match(r"GPU \d+: ", line))]
-    matches = (re.fullmatch(r"GPU (\d{1,3}): (.{1,200})", line) for line in lines)
+    matches = (re.fullmatch(r"GPU (\d{1,3}): ((?:(?!GPU \d{1,3}: ).){1,200})", line) for line in lines)
     found = [{"index": int(match[1]), "name": match[2].strip()} for match in matches if match]
     if not found and first not in _NOTHING and len(first) < 200:
         found = [{"index": 0, "name": first}]

@@ -47,6 +47,9 @@ def _decoded(raw: bytes) -> str:
     return raw.decode("utf-8-sig", "replace")
 
 
+_PADDED_KEY = re.compile(r"\S {4,}\S[^:]{0,80} : |[A-Za-z)\]] {2,}: |[A-Za-z)\]]: {3,}\S|(?:\S|^) {4,}[A-Z][A-Z_0-9]+:(?: |$)")
+
+
 class Page:
     """A recorded output as lines. Line numbers in errors count from 1."""
 
@@ -68,6 +71,11 @@ class Page:
             if len(self.lines[index]) > MAX_LINE_CHARS:
                 self.fail(index, "the line is too long")
             yield index, self.lines[index].rstrip()
+
+    def one_entry(self, index: int, value: str) -> None:
+        """Refuse a value that holds a padded key of its own: the end of its line got lost."""
+        if "  " in value and _PADDED_KEY.search(value[:MAX_LINE_CHARS]):
+            self.fail(index, "two entries stand on one line")
 
     def whole(self) -> None:
         """Refuse a page whose last line was not ended: what stands there may be part of a value."""

@@ -13,9 +13,15 @@ _SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=(.*)")
 
 
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
+_NAMED = re.compile(r"[\w.~^+\-]*")
+
+
 def _is_closed(text: str) -> bool:
-    """Whether a value that opens a quote closes it."""
-    return text[:1] not in ("'", '"') or (len(text) > 1 and text[-1] == text[0])
+    """Whether a value that opens a quote closes it, at its end and not before."""
+    if text[:1] not in ("'", '"'):
+        return '"' not in text
+    return bool(_QUOTED.fullmatch(text))
 
 
 def _unquoted(text: str) -> str:
@@ -43,6 +49,8 @@ def release_fields(page: Page) -> dict[str, str]:
         if not match or not _is_closed(match[2].strip()):
             page.fail(index, "this is not an assignment")
         found[match[1]] = _unquoted(match[2])
+        if match[1] in ("ID", "VERSION_ID") and not _NAMED.fullmatch(found[match[1]]):
+            page.fail(index, "this is not the name of a system or its version")
     last = page.lines[-1].strip() if page.lines else ""
     if last.partition("=")[0] in ("ID", "VERSION_ID", "PRETTY_NAME") and last[-1] not in "\"'":
         page.whole()
