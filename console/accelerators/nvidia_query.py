@@ -283,8 +283,8 @@ def _apart(page: Page, log: Node, gpus: list[Node]) -> None:
         page.fail(astray.children[0].line, "the heading of a device is missing")
     for gpu in gpus:
         once = [node for node in gpu.children if node.name in _ONCE]
-        for number, node in enumerate(once):
-            if any(node.name == other.name for other in once[:number]):
+        for place, node in enumerate(once):
+            if any(node.name == other.name for other in once[:place]):
                 page.fail(node.line, "the heading of a device is missing")
     for number, gpu in enumerate(gpus):
         if any(gpu.name == other.name for other in gpus[:number]):
