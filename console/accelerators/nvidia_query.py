@@ -286,8 +286,8 @@ def _apart(page: Page, log: Node, gpus: list[Node]) -> None:
         for place, node in enumerate(once):
             if any(node.name == other.name for other in once[:place]):
                 page.fail(node.line, "the heading of a device is missing")
-    for number, gpu in enumerate(gpus):
-        if any(gpu.name == other.name for other in gpus[:number]):
+    for place, gpu in enumerate(gpus):
+        if any(gpu.name == other.name for other in gpus[:place]):
             page.fail(gpu.line, "the device is there twice")
 
 

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
 from console.engine import Engine
 from console.servers.record import ServerRecord
@@ -16,6 +16,7 @@ from tests.ui.fit import cut_off
 from tests.ui.test_keyboard import twice
 from tests.ui.test_screens import opened, settled
 from ui.models.rows import RECORD
+from ui.screens.site import _Halves
 
 LONG_MS = 60_000
 NVIDIA, AMD, FAULTY = "practice-nvidia", "practice-amd", "practice-faulty"
@@ -275,3 +276,19 @@ def test_rubbish_is_left_alone_while_something_is_going_on(qtbot, window, monkey
     mine.stop()
     assert gc.isenabled()
     gc.disable()
+
+
+def test_what_a_larger_window_gains_goes_to_the_picture(qtbot):
+    beside, details = QWidget(), QWidget()
+    details.setMinimumWidth(390)
+    split = _Halves(beside, details)
+    qtbot.addWidget(split)
+    split.turn(Qt.Orientation.Horizontal)
+    split.show()
+    for width in (800, 1700, 900):
+        split.resize(width, 500)
+        assert 390 <= details.width() <= 480 and beside.width() == width - details.width() - split.handleWidth()
+    split.moveSplitter(300, 1)
+    chosen = split.sizes()[0] / 900
+    split.resize(1400, 500)
+    assert abs(split.sizes()[0] / 1400 - chosen) < 0.02  # the border stays where somebody put it
