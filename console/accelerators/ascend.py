@@ -49,7 +49,7 @@ def parse_devices(text: str) -> dict[str, Any]:
     page = _page(text, "npu-smi info")
     found = ascend_table.parse_table(page)
     if found.get("truncated"):
-        page.fail(len(page.lines) - 1, "the table is cut off")
+        page.fail(len(page.lines) - 1, N_("the table is cut off"))
     return found
 
 

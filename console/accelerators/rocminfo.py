@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from console.facts.grammar import Page, drop_none, mib, shown, whole
+from console.i18n import N_
 
 
 def parse_rocminfo(page: Page) -> dict[str, Any]:
@@ -16,10 +17,10 @@ def parse_rocminfo(page: Page) -> dict[str, Any]:
     if not starts:
         page.empty()
     if [page.lines[n].split()[1] for n in starts] != [str(n + 1) for n in range(len(starts))]:
-        page.fail(starts[0], "an agent is missing")
+        page.fail(starts[0], N_("an agent is missing"))
     blocks = [page.lines[a:b] for a, b in zip(starts, [*starts[1:], len(page.lines)], strict=True)]
     if "*** Done ***" not in page.text:
-        page.fail(len(page.lines) - 1, "the last agent is cut off")
+        page.fail(len(page.lines) - 1, N_("the last agent is cut off"))
     agents = [agent for agent in map(partial(_agent, page), starts, blocks) if agent]
     devices = [{"index": index} | agent for index, agent in enumerate(agents)]
     return {"device_count": len(devices), "devices": devices, "hsa_runtime_version": runtime[1] if runtime else None}
@@ -27,7 +28,7 @@ def parse_rocminfo(page: Page) -> dict[str, Any]:
 
 def _agent(page: Page, start: int, lines: list[str]) -> dict[str, Any] | None:
     if sum(line.strip().startswith("Device Type:") for line in lines) != 1:
-        page.fail(start, "the agent does not tell its type")
+        page.fail(start, N_("the agent does not tell its type"))
     said: dict[str, str] = {}
     memory, coarse = None, False
     for index, line in enumerate(lines, start):

@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.cpu import cpu_env, is_known
 from console.facts.grammar import Page, version
+from console.i18n import N_
 
 _KEYS = {"PyTorch version": "pytorch_version", "CUDA used to build PyTorch": "cuda_build",
          "ROCM used to build PyTorch": "rocm_build", "OS": "os", "Python version": "python_version",
@@ -34,11 +35,11 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
     if "PyTorch version" not in said:
         page.empty()
     if not any(line.startswith("Versions of relevant libraries") for line in page.lines):
-        page.fail(len(page.lines) - 1, "the page is cut off")
+        page.fail(len(page.lines) - 1, N_("the page is cut off"))
     if _matters(page.lines[-1]):
         page.whole()
     if page.lines[-1].startswith("GPU "):
-        page.fail(len(page.lines) - 1, "the list of devices is cut off")
+        page.fail(len(page.lines) - 1, N_("the list of devices is cut off"))
     env: dict[str, Any] = {ours: said[theirs] for theirs, ours in _KEYS.items() if theirs in said}
     found: dict[str, Any] = {"env": env | cpu_env(_cpu_lines(page))}
     devices = _devices(page, said)

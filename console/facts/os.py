@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.fact import Fact, file_fact, over_files
 from console.facts.grammar import Page, clean, pairs, shown
+from console.i18n import N_
 
 # What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
 _SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1,40}\))?")
@@ -47,10 +48,10 @@ def release_fields(page: Page) -> dict[str, str]:
             continue
         match = _ASSIGNMENT.fullmatch(text)
         if not match or not _is_closed(match[2].strip()):
-            page.fail(index, "this is not an assignment")
+            page.fail(index, N_("this is not an assignment"))
         found[match[1]] = _unquoted(match[2])
         if match[1] in ("ID", "VERSION_ID") and not _NAMED.fullmatch(found[match[1]]):
-            page.fail(index, "this is not the name of a system or its version")
+            page.fail(index, N_("this is not the name of a system or its version"))
     last = page.lines[-1].strip() if page.lines else ""
     if last.partition("=")[0] in ("ID", "VERSION_ID", "PRETTY_NAME") and last[-1] not in "\"'":
         page.whole()
