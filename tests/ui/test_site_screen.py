@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 
 import pytest
 from PySide6.QtCore import Qt
@@ -17,6 +18,7 @@ from tests.ui.test_keyboard import twice
 from tests.ui.test_screens import opened, settled
 from ui.models.rows import RECORD
 from ui.screens.site import _Halves
+from ui.widgets.basic import Banner, WrapLabel
 
 LONG_MS = 60_000
 NVIDIA, AMD, FAULTY = "practice-nvidia", "practice-amd", "practice-faulty"
@@ -292,3 +294,12 @@ def test_what_a_larger_window_gains_goes_to_the_picture(qtbot):
     chosen = split.sizes()[0] / 900
     split.resize(1400, 500)
     assert abs(split.sizes()[0] / 1400 - chosen) < 0.02  # the border stays where somebody put it
+
+
+def test_a_fingerprint_in_a_banner_can_be_read_whole(qtbot):
+    mark = "SHA256:gI1zLm2N6dS8sBv0E6Zr4CkPj0x9sQYtqWbO3uKfHcA"
+    banner = Banner("fail", f"Offered now: {mark}.", mark)
+    qtbot.addWidget(banner)
+    words = [one.text() for one in banner.findChildren(WrapLabel)]
+    assert len(words) == 2 and all(mark in text.replace("\u200b", "") for text in words)
+    assert max(len(piece) for text in words for piece in re.split("[ \u200b]", text)) <= 17
