@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.i18n import N_, into, tr
+from console.i18n import N_, Said, into, tr
 
 EXIT_DONE, EXIT_BAD_VERDICT, EXIT_USAGE, EXIT_FAILED, EXIT_DENIED, EXIT_CANCELLED = 0, 1, 2, 3, 4, 130
 """The exit codes of the program; `contract` of the command line."""
@@ -68,6 +68,17 @@ class SealiftError(Exception):
         """The ``error`` object of the JSON interface."""
         return {"code": self.code, "message": self.message(lang), "remedy": self.remedy(lang),
                 "retryable": self.retryable, "details": self.params}
+
+    def said(self) -> Said:
+        """The message as a text that can stand in another one and still be rendered in any language."""
+        ours = {name: Said(value) for name in OWN_WORDS if type(value := self.params.get(name)) is str}
+        return Said(self.kind.message, **{n: v if isinstance(v, Said) else shown(v) for n, v in (self.params | ours).items()})
+
+    def kept(self) -> dict[str, Any]:
+        """What to store of an error that is shown again later: :meth:`as_dict`, and under ``said`` the parameters that are texts of
+        ours with fields, so that :func:`words_of` gives them in the language of whoever reads then."""
+        said = {name: value.kept() for name, value in self.params.items() if isinstance(value, Said)}
+        return self.as_dict() | ({"said": said} if said else {})
 
 
 class WorldError(SealiftError):
@@ -134,13 +145,27 @@ def declared() -> dict[str, ErrorKind]:
 
 
 def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
-    """Message and remedy of an error that was kept as :meth:`SealiftError.as_dict` gave it, in the reader's language; as they
+    """Message and remedy of an error that was kept as :meth:`SealiftError.kept` gave it, in the reader's language; as they
     were kept where its kind is not known any more."""
-    kind = _KINDS.get(str(kept.get("code", "")))
-    if kind is None:
+    problem = remade(kept)
+    if problem is None:
         return str(shown(str(kept.get("message", "")))), str(shown(str(kept.get("remedy", ""))))
-    problem = kind(**(kept.get("details") or {}))
     return problem.message(lang), problem.remedy(lang)
+
+
+def remade(kept: Mapping[str, Any]) -> SealiftError | None:
+    """The error that was kept; None where its kind is not known any more."""
+    kind = _KINDS.get(str(kept.get("code", "")))
+    said = {name: Said.of(told) for name, told in (kept.get("said") or {}).items()}
+    return kind(**((kept.get("details") or {}) | said)) if kind else None
+
+
+def retold(kept: Mapping[str, Any] | None, lang: str = "en") -> dict[str, Any] | None:
+    """The ``error`` object of the JSON interface for an error that was kept, as :meth:`SealiftError.as_dict` gives it."""
+    if not kept:
+        return None
+    message, remedy = words_of(kept, lang)
+    return {key: value for key, value in kept.items() if key != "said"} | {"message": message, "remedy": remedy}
 
 
 def shown(value: Any, limit: int = 2000) -> Any:

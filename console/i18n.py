@@ -63,6 +63,16 @@ class Said(str):
         """The text in ``lang``."""
         return tr(self.text, lang, **self.params)
 
+    def kept(self) -> dict[str, Any]:
+        """JSON values from which :meth:`of` makes the text again."""
+        return {"text": self.text, "params": {k: {"said": v.kept()} if isinstance(v, Said) else v for k, v in self.params.items()}}
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> Said:
+        """The text that :meth:`kept` gave, perhaps in a store since."""
+        told = {k: cls.of(v["said"]) if isinstance(v, dict) and "said" in v else v for k, v in kept["params"].items()}
+        return cls(kept["text"], **told)
+
 
 def into(value: Any, lang: str) -> Any:
     """``value`` in ``lang`` where it is a text that knows how, else itself."""

@@ -113,3 +113,19 @@ def test_a_table_is_sound(name):
     assert not [key for key, value in table if not isinstance(value, str) or not value.strip()]
     differing = [key for key, value in table if fields(key) != fields(value)]
     assert not differing, "the {fields} differ:\n" + "\n".join(differing)
+
+
+def test_every_reason_why_an_output_was_not_read_is_marked():
+    """What a reader of recorded outputs says it stumbled over stands in the message, in the reader's language."""
+    unmarked = []
+    for file in sorted((ROOT / "console").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "fail" and len(node.args) == 2 and list(_strings(node.args[1])):
+                unmarked.append(f"{file.name}:{node.lineno}")
+    assert not unmarked
+
+
+def _strings(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.JoinedStr):
+        yield ast.unparse(node)
+    yield from _literals(node)

@@ -8,6 +8,7 @@ from typing import Any
 
 from console.accelerators.nvidia_query import Node
 from console.facts.grammar import Page, drop_none, mib, number, shown, strict_json, version, whole
+from console.i18n import N_, Said
 
 
 def _tree(page: Page) -> Node:
@@ -22,8 +23,9 @@ def _tree(page: Page) -> Node:
         indent = len(line) - len(line.lstrip())
         base = indent if base is None else base
         if (indent - base) % 4:
-            page.fail(index, "the line is not indented as the others are")
+            page.fail(index, N_("the line is not indented as the others are"))
         key, mark, value = text.partition(":")
+        page.one_entry(index, value)
         node = Node(key.strip(), (value.strip() or None) if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()
@@ -66,14 +68,14 @@ class _Entry:
         """A whole number."""
         text = self.text(*path)
         if text is not None and whole(text) is None:
-            self.page.fail(self._line(path), "not a whole number")
+            self.page.fail(self._line(path), N_("not a whole number"))
         return whole(text)
 
     def bus(self, *path: str) -> str | None:
         """A bus id, whole."""
         text = self.text(*path)
         if text is not None and not BUS_ID.fullmatch(text):
-            self.page.fail(self._line(path), "this is not a bus id")
+            self.page.fail(self._line(path), N_("this is not a bus id"))
         return text
 
     def below(self, *path: str) -> dict[str, str]:
@@ -103,7 +105,7 @@ def amount(page: Page, line: int, text: str | None, unit: str) -> int | float | 
         return None
     match = re.fullmatch(rf"(-?\d{{1,18}}(?:\.\d{{1,6}})?) ?({unit})", text)
     if not match:
-        page.fail(line, f"{text[:40]!r} is not a reading")
+        page.fail(line, Said(N_("{text} is not a reading"), text=repr(text[:40])))
     value = number(match[1])
     return mib(value, match[2]) if unit == SIZE else value
 
@@ -123,20 +125,20 @@ def _entries(page: Page, as_json: bool) -> Iterator[_Entry]:
         nodes = _tree(page).all("GPU")
         for node in nodes:
             if whole(node.value) is None:
-                page.fail(node.line, "the GPU has no number")
+                page.fail(node.line, N_("the GPU has no number"))
         if len(nodes) > 1 and _is_shorter(nodes[-1], nodes[0]):
-            page.fail(len(page.lines) - 1, "the last device is cut off")
+            page.fail(len(page.lines) - 1, N_("the last device is cut off"))
         yield from (_Entry(page, int(node.value or 0), node) for node in nodes)
         return
     value = strict_json(page.text, page)
     value = value.get("gpu_data", value.get("gpus")) if isinstance(value, dict) else value
     if not isinstance(value, list):
-        page.fail(0, "the JSON is not a list of GPUs")
+        page.fail(0, N_("the JSON is not a list of GPUs"))
     for entry in value:
         if not isinstance(entry, dict) or not isinstance(entry.get("gpu"), int):
             if isinstance(entry, dict) and "cpu" in entry:
                 continue
-            page.fail(0, "an entry of the JSON has no number of a GPU")
+            page.fail(0, N_("an entry of the JSON has no number of a GPU"))
         yield _Entry(page, entry["gpu"], entry)
 
 
@@ -222,7 +224,7 @@ def parse_monitor(page: Page) -> dict[str, Any]:
     if start is None:
         page.empty()
     if not page.ended:
-        page.fail(len(page.lines) - 1, "the page is cut off")
+        page.fail(len(page.lines) - 1, N_("the page is cut off"))
     titles, devices = page.lines[start].split(), []
     for index, line in page.numbered(start + 1):
         line = re.sub(r"(?<=\d)/ +(?=\d)", "/", line)
@@ -232,7 +234,7 @@ def parse_monitor(page: Page) -> dict[str, Any]:
             break
         row = dict(zip(titles, cells, strict=False))
         if len(cells) != len(titles) or whole(row["GPU"]) is None:
-            page.fail(index, "the row does not fit its header")
+            page.fail(index, N_("the row does not fit its header"))
         devices.append(_monitored(page, index, row))
     if not devices:
         page.empty()
@@ -274,7 +276,7 @@ def _csv(page: Page) -> Iterator[tuple[int, dict[str, str]]]:
     for index, line in rows[1:]:
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) != len(titles):
-            page.fail(index, "the row does not have as many fields as the heading")
+            page.fail(index, N_("the row does not have as many fields as the heading"))
         yield index, dict(zip(titles, cells, strict=True))
 
 
@@ -288,7 +290,7 @@ def parse_csv(page: Page) -> dict[str, Any]:
                 text = shown(row[title])
                 device[key] = text if key in _TEXTS else number((text or "").split(" ")[0])
                 if text is not None and device[key] is None:
-                    page.fail(index, f"{title} is not a number")
+                    page.fail(index, Said(N_("{text} is not a number"), text=title))
         devices.append(drop_none(device))
     if not devices:
         page.empty()
@@ -327,7 +329,7 @@ def parse_version_fields(page: Page, as_json: bool) -> dict[str, Any]:
         rows = [line.split(",") for _, line in page.numbered() if line.strip()]
         entries = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     if len(entries) != 1 or not isinstance(entries[0], dict):
-        page.fail(0, "this is not the version of one tool")
+        page.fail(0, N_("this is not the version of one tool"))
     found = _versions({str(key).lower(): str(text) for key, text in entries[0].items() if not isinstance(text, dict | list)})
     return found if "tool_version" in found else page.empty()
 
@@ -393,7 +395,7 @@ def parse_topology(page: Page) -> dict[str, Any]:
             topology[kind] = {}
         elif kind:
             if len(words) != len(names) + 1 or words[0] not in names:
-                page.fail(index, "the row of the matrix does not fit its header")
+                page.fail(index, N_("the row of the matrix does not fit its header"))
             cells = [word if kind == "links" else number(word) for word in words[1:]]
             topology[kind][words[0]] = dict(zip(names, cells, strict=True))
     if not topology:
@@ -409,7 +411,7 @@ def topology_entries(page: Page) -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not all(
             isinstance(e, dict) and isinstance(e.get("gpu"), int) and isinstance(e.get("links"), list)
             and all(isinstance(link, dict) for link in e["links"]) for e in entries):
-        page.fail(0, "the JSON is not a list of GPUs and their links")
+        page.fail(0, N_("the JSON is not a list of GPUs and their links"))
     return entries
 
 
@@ -424,7 +426,7 @@ def parse_topology_json(page: Page) -> dict[str, Any]:
     for name, entry in zip(devices, entries, strict=True):
         peers = [str(link.get("bdf")) for link in entry["links"]]
         if sorted(peers) != sorted(devices):
-            page.fail(0, f"the links of {name[:40]} do not lead to every device")
+            page.fail(0, Said(N_("the links of {name} do not lead to every device"), name=name[:40]))
         for ours, row in topology.items():
             cells = [link.get(wanted[ours]) for link in entry["links"]]
             said = [shown(str(cell)) if ours == "links" else number(str(cell)) for cell in cells]

@@ -16,10 +16,10 @@ from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean, shown, whole
 from console.i18n import N_
 
-_PAGES = """for i in $(npu-smi info -l | sed -n 's/.*NPU ID *: *//p'); do for t in board ecc health; do
+_PAGES = """for i in $(npu-smi info -l | head -c 65536 | sed -n 's/.*NPU ID *: *//p'); do for t in board ecc health; do
 printf '@@ %s %s\\n' "$i" "$t"; npu-smi info -t "$t" -i "$i"; printf '\\n'; done; done; exit 0"""
 
-_NETWORK = """for i in $(npu-smi info -m 2>/dev/null | awk 'NR > 1 && $3 ~ /^[0-9]+$/ { print $3 }'); do
+_NETWORK = """for i in $(npu-smi info -m 2>/dev/null | head -c 65536 | awk 'NR > 1 && $3 ~ /^[0-9]+$/ { print $3 }'); do
 for t in ip link net_health tls; do printf '@@ %s %s\\n' "$i" "$t"; hccn_tool -i "$i" "-$t" -g; printf '\\n'; done; done
 exit 0"""
 
@@ -49,7 +49,7 @@ def parse_devices(text: str) -> dict[str, Any]:
     page = _page(text, "npu-smi info")
     found = ascend_table.parse_table(page)
     if found.get("truncated"):
-        page.fail(len(page.lines) - 1, "the table is cut off")
+        page.fail(len(page.lines) - 1, N_("the table is cut off"))
     return found
 
 

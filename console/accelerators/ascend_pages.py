@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.facts.grammar import Page, number, pairs, shown, whole
+from console.i18n import N_, Said
 
 _DEVID = re.compile(r"\[dev(?:ice|id) (\d{1,4})\]\s?(.*)")
 _PROCESS = re.compile(r"\s*(Process id): ?(\d{1,10})\s+(Process name): ?(.*?)\s+(Process memory\(MB\)): ?(\d{1,10})\s*")
@@ -36,7 +37,8 @@ def _blocks(page: Page) -> Iterator[list[tuple[int, str, str]]]:
             continue
         key, mark, value = line.partition(":")
         if not mark:
-            page.fail(index, "neither a key nor a value")
+            page.fail(index, N_("neither a key nor a value"))
+        page.one_entry(index, value)
         block.append((index, key.strip(), value.strip()))
     if block:
         yield block
@@ -56,7 +58,7 @@ def parse_fields(page: Page) -> dict[str, Any]:
         for index, key, value in block:
             if key == "":
                 if latest is None:
-                    page.fail(index, "a value without a key")
+                    page.fail(index, N_("a value without a key"))
                 latest.append(value)
                 continue
             if key in record:
@@ -114,17 +116,18 @@ def parse_list(page: Page) -> dict[str, Any]:
             elif key in ("NPU ID", "Card ID"):
                 devices.append({"index": whole(value)})
                 if devices[-1]["index"] is None:
-                    page.fail(index, "the number of the card is not a number")
+                    page.fail(index, N_("the number of the card is not a number"))
             elif devices:
                 into = {"Chip Count": "chip_count", "Product Name": "product_name", "Serial Number": "serial"}.get(key)
                 if into:
                     devices[-1][into] = whole(value) if into == "chip_count" else shown(value)
             else:
-                page.fail(index, "a value ahead of the first card")
+                page.fail(index, N_("a value ahead of the first card"))
     if total is None and not devices:
         page.empty()
     if total is not None and total != len(devices):
-        page.fail(len(page.lines) - 1, f"{total} cards are announced and {len(devices)} listed")
+        page.fail(len(page.lines) - 1,
+                  Said(N_("{total} cards are announced and {count} listed"), total=total, count=len(devices)))
     return {"device_count": len(devices), "devices": devices}
 
 
@@ -140,14 +143,14 @@ def parse_map(page: Page) -> dict[str, Any]:
     titles, devices, mcu = rows[0][1], [], []
     for index, cells in rows[1:]:
         if len(cells) != len(titles):
-            page.fail(index, "the row does not fit its header")
+            page.fail(index, N_("the row does not fit its header"))
         row: dict[str, Any] = {}
         for title, cell in zip(titles, cells, strict=True):
             key = _MAP.get(title)
             if key:
                 row[key] = cell if key == "name" else whole(cell)
                 if key != "name" and row[key] is None and shown(cell) is not None:
-                    page.fail(index, f"{title} is not a number")
+                    page.fail(index, Said(N_("{text} is not a number"), text=title))
         (mcu if str(row.get("name")).lower() == "mcu" else devices).append(row)
     if not devices and not mcu:
         page.empty()
@@ -163,6 +166,8 @@ def parse_map(page: Page) -> dict[str, Any]:
 def parse_hccn(page: Page, option: str) -> dict[str, Any]:
     """``hccn_tool -i N -<option> -g``."""
     page.whole()
+    if option == "lldp":
+        return _lldp(page)
     if option in ("link_stat", "hw_stats", "route", "ping", "hccs_ping"):
         reader = {"link_stat": _link_stat, "hw_stats": _hw_stats, "route": _route}.get(option, _ping)
         return reader(page)
@@ -198,7 +203,7 @@ def _hccn_fields(page: Page) -> dict[str, Any]:
         elif above is not None and indent > above:
             lines.append(f": {text.strip()}")
         else:
-            page.fail(index, "neither a key nor a value")
+            page.fail(index, N_("neither a key nor a value"))
     inner = Page("\n".join(lines) + "\n", page.tool)
     if not any(lines):
         page.empty()
@@ -220,9 +225,9 @@ def _addresses(page: Page) -> dict[str, Any]:
         elif key.strip() in ("netmask", "prefix") and devices:
             devices[-1]["netmask"] = value.strip()
         elif line.strip():
-            page.fail(index, "this is not an address")
+            page.fail(index, N_("this is not an address"))
     if not devices or named is not None or any("netmask" not in device for device in devices):
-        page.fail(len(page.lines) - 1, "an address is not complete")
+        page.fail(len(page.lines) - 1, N_("an address is not complete"))
     return {"device_count": len(devices), "devices": devices}
 
 
@@ -234,7 +239,7 @@ def _devid_lines(page: Page) -> tuple[int, list[tuple[int, str]]]:
             devices.add(int(mark[1]))
             found.append((index, mark[2]))
         elif line.strip():
-            page.fail(index, "a line without the number of the device")
+            page.fail(index, N_("a line without the number of the device"))
     if len(devices) != 1:
         page.empty()
     return devices.pop(), found
@@ -257,9 +262,28 @@ def _hw_stats(page: Page) -> dict[str, Any]:
         key, mark, value = text.partition(":")
         count = number(value)
         if not mark or count is None:
-            page.fail(index, "this is not a counter")
+            page.fail(index, N_("this is not a counter"))
         fields[key.strip()] = count
     return {"device": device, "fields": fields}
+
+
+def _lldp(page: Page) -> dict[str, Any]:
+    """What the switch at the other end tells of itself: titles that end with TLV, and what is indented below each."""
+    fields: dict[str, list[str]] = {}
+    title = None
+    for index, line in page.numbered():
+        if re.fullmatch(r"\S.{0,80} TLV", line):
+            title = line
+            if title in fields:
+                page.fail(index, N_("the title is there twice"))
+            fields[title] = []
+        elif line.strip() and (title is None or not line[0].isspace()):
+            page.fail(index, N_("neither a key nor a value"))
+        elif line.strip():
+            fields[title].append(line.strip())
+    if not fields:
+        page.empty()
+    return {"fields": {key: "\n".join(values) for key, values in fields.items()}}
 
 
 def _route(page: Page) -> dict[str, Any]:
@@ -270,7 +294,7 @@ def _route(page: Page) -> dict[str, Any]:
     for index, line in page.numbered(start + 1):
         cells = line.split()
         if cells and len(cells) != width:
-            page.fail(index, "the route does not fit the header")
+            page.fail(index, N_("the route does not fit the header"))
         if cells:
             routes.append(cells)
     return {"routes": routes}
@@ -299,9 +323,9 @@ def parse_info_file(page: Page, path: str = "") -> dict[str, Any]:
         if index == len(page.lines) - 1 and not page.ended:
             # What stands at the end of a page that was not ended may be part of a value.
             break
-        key, mark, value = text.partition("=")
-        if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()):
-            page.fail(index, "neither a key nor a value")
+        key, mark, value = text.partition("=" if "=" in text else ":")
+        if not mark or not re.fullmatch(r"[\w.\-]{1,100}", key.strip()) or "=" in value:
+            page.fail(index, N_("neither a key nor a value"))
         fields[key.strip()] = value.strip()
     if not fields:
         page.whole()
@@ -319,7 +343,7 @@ def _versions(fields: dict[str, str], path: str) -> dict[str, Any]:
         return {"driver_path": fields["Driver_Install_Path_Param"]}
     running = _RUNNING.fullmatch(fields.get("toolkit_running_version", fields.get("runtime_running_version", "")))
     # The version of a part of CANN is not that of the whole, which the folder is named after.
-    toolkit = running[1] if running else fields.get("version_dir")
+    toolkit = running[1] if running else fields.get("version_dir", "").removeprefix("cann-") or None
     version = fields.get("Version", fields.get("version"))
     if toolkit is not None or version is None:
         return {} if toolkit is None else {"cann_version": toolkit}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.facts.grammar import Page, framed, number, shown, whole
+from console.i18n import N_, Said
 
 _RULE = re.compile(r"[+|][-=+|]{3,}[+|]?")
 _LABEL = re.compile(r"NPU Util\(%\)|NPU ID|NPU|Process id in container|Process id|Process name|Process memory\(MB\)"
@@ -42,11 +43,11 @@ def parse_table(page: Page) -> dict[str, Any]:
         page.empty()
     versions = re.match(r"\s*\|\s*npu-smi\s+(\S+)\s+Version:\s*(\S+)\s*\|\s*$", page.lines[start])
     if not versions:
-        page.fail(start, "the line of versions is not complete")
+        page.fail(start, N_("the line of versions is not complete"))
     header, body = _split(page, start + 1)
     devices, rest = _devices(page, header, body)
     if not devices:
-        page.fail(len(page.lines) - 1, "the table has no device rows")
+        page.fail(len(page.lines) - 1, N_("the table has no device rows"))
     found: dict[str, Any] = {"tool_version": versions[1], "driver_version": shown(versions[2]),
                              "device_count": len(devices), "npu_count": len({d["index"] for d in devices}),
                              "devices": devices}
@@ -70,13 +71,13 @@ def _split(page: Page, start: int) -> tuple[list[_Row], list[_Row | None]]:
             body.append(None) if header and rules > 1 else None
             continue
         if not (text.startswith("|") and text.endswith("|") and len(text) > 2):
-            page.fail(index, "the row is not closed")
+            page.fail(index, N_("the row is not closed"))
         if len(text) > 1000:
-            page.fail(index, "the row is too wide")
+            page.fail(index, N_("the row is too wide"))
         row = _Row(index, tuple(text[1:-1].split("|")))
         (header if rules < 2 else body).append(row)
     if len(header) < 2 or rules < 2:
-        page.fail(min(start, len(page.lines) - 1), "the header is not complete")
+        page.fail(min(start, len(page.lines) - 1), N_("the header is not complete"))
     return header, body
 
 
@@ -88,7 +89,7 @@ def _devices(page: Page, header: list[_Row], body: list[_Row | None]) -> tuple[l
     titles = [_labels(row) for row in header]
     flat = {label for row in titles for cell in row for label in cell}
     if not flat & {"NPU", "NPU ID"} or not {"Name", "Health", "Bus-Id"} <= flat:
-        page.fail(header[0].index, "the header is not known")
+        page.fail(header[0].index, N_("the header is not known"))
     devices: list[dict[str, Any]] = []
     group: list[_Row] = []
     for place, row in enumerate(body):
@@ -97,28 +98,28 @@ def _devices(page: Page, header: list[_Row], body: list[_Row | None]) -> tuple[l
             return devices, body[place:]
         if row is None:
             if group and len(group) != len(header):
-                page.fail(group[-1].index, "the rows of a device are not complete")
+                page.fail(group[-1].index, N_("the rows of a device are not complete"))
             group = []
             continue
         group.append(row)
         if len(group) == len(header):
             devices.append(_device(page, titles, group))
         elif len(group) > len(header):
-            page.fail(row.index, "a device has more rows than the header")
+            page.fail(row.index, N_("a device has more rows than the header"))
     _whole_group(page, group if len(group) % len(header) else [], len(page.lines) - 1)
     return devices, []
 
 
 def _whole_group(page: Page, group: list[_Row], index: int) -> None:
     if group:
-        page.fail(index, "the rows of a device are not complete")
+        page.fail(index, N_("the rows of a device are not complete"))
 
 
 def _device(page: Page, titles: list[list[list[str]]], group: list[_Row]) -> dict[str, Any]:
     raw: dict[str, str] = {}
     for labels, row in zip(titles, group, strict=True):
         if len(labels) != len(row.cells):
-            page.fail(row.index, "the row does not have the header's cells")
+            page.fail(row.index, N_("the row does not have the header's cells"))
         for cell_labels, cell in zip(labels, row.cells, strict=True):
             raw |= _values(page, row, cell_labels, cell)
     return _typed(page, group[0], raw)
@@ -129,14 +130,14 @@ def _values(page: Page, row: _Row, labels: list[str], cell: str) -> dict[str, st
     text = cell.strip()
     if not labels:
         if text:
-            page.fail(row.index, "a value without a heading")
+            page.fail(row.index, N_("a value without a heading"))
         return {}
     if labels[-1] in ("Name", "Health"):
         words = text.split(None, len(labels) - 1) if len(labels) > 1 else [text]
     else:
         words = _PAIR.findall(text)
     if len(words) != len(labels):
-        page.fail(row.index, "the values do not fit the header")
+        page.fail(row.index, N_("the values do not fit the header"))
     return {_KNOWN[label]: word for label, word in zip(labels, words, strict=True) if label in _KNOWN}
 
 
@@ -146,12 +147,12 @@ def _typed(page: Page, row: _Row, raw: dict[str, str]) -> dict[str, Any]:
         if key in raw:
             device[key] = _whole(page, row, raw[key])
     if device.get("index") is None or ("chip" in raw and device["chip"] is None):
-        page.fail(row.index, "the device has no number")
+        page.fail(row.index, N_("the device has no number"))
     device |= {"name": shown(raw["name"]), "health": shown(raw["health"]), "bus_id": _bus(page, row, raw["bus_id"])}
     if "power_w" in raw:
         value = number(raw["power_w"])
         if value is None and shown(raw["power_w"]) is not None:
-            page.fail(row.index, "the power is not a number")
+            page.fail(row.index, N_("the power is not a number"))
         device["power_w"] = None if value is None else float(value)
     for key in ("hugepages", "ddr", "hbm"):
         if key in raw:
@@ -165,13 +166,13 @@ def _typed(page: Page, row: _Row, raw: dict[str, str]) -> dict[str, Any]:
 def _whole(page: Page, row: _Row, text: str) -> int | None:
     value = whole(text)
     if value is None and shown(text) is not None:
-        page.fail(row.index, f"{text!r} is not a number")
+        page.fail(row.index, Said(N_("{text} is not a number"), text=repr(text)))
     return value
 
 
 def _bus(page: Page, row: _Row, text: str) -> str | None:
     if shown(text) is not None and not _BUS.fullmatch(text):
-        page.fail(row.index, f"{text!r} is not a bus id")
+        page.fail(row.index, Said(N_("{text} is not a bus id"), text=repr(text)))
     return shown(text)
 
 
@@ -180,7 +181,7 @@ def _pair(page: Page, row: _Row, text: str) -> tuple[int | None, int | None]:
     if not match:
         if shown(text) is None:
             return None, None
-        page.fail(row.index, f"{text!r} is not used and total")
+        page.fail(row.index, Said(N_("{text} is not used and total"), text=repr(text)))
     return whole(match[1]), whole(match[2])
 
 
@@ -192,7 +193,7 @@ def _processes(page: Page, rest: list[_Row | None]) -> dict[str, Any]:
     header, *body = rest
     labels = _labels(header)
     if not any("Process id" in cell for cell in labels):
-        page.fail(header.index, "the header of the processes is not known")
+        page.fail(header.index, N_("the header of the processes is not known"))
     processes, without = [], []
     for row in body:
         if row is None:
@@ -207,16 +208,16 @@ def _processes(page: Page, rest: list[_Row | None]) -> dict[str, Any]:
 
 def _process(page: Page, row: _Row, labels: list[list[str]]) -> dict[str, Any]:
     if len(row.cells) != len(labels):
-        page.fail(row.index, "the row does not have the header's cells")
+        page.fail(row.index, N_("the row does not have the header's cells"))
     found: dict[str, Any] = {}
     for titles, cell in zip(labels, row.cells, strict=True):
         words = [cell.strip()] if len(titles) == 1 else cell.split()
         if len(words) != len(titles):
-            page.fail(row.index, "the values do not fit the header")
+            page.fail(row.index, N_("the values do not fit the header"))
         found |= {_PROCESS[title]: word for title, word in zip(titles, words, strict=True) if title in _PROCESS}
     typed = {key: shown(word) if key == "name" else _whole(page, row, word) for key, word in found.items()}
     if typed.get("npu") is None or typed.get("pid") is None:
-        page.fail(row.index, "the row of a process is not readable")
+        page.fail(row.index, N_("the row of a process is not readable"))
     return typed
 
 

@@ -15,10 +15,11 @@ from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean, drop_none, number, shown, whole
 from console.i18n import N_
 
-# The lists of supported clocks are nine tenths of the log, and nobody asks for them.
-_QUERY = """out=$(nvidia-smi -q -x 2>&1); code=$?
-printf '%s\\n' "$out" | sed '/<supported_clocks>/,/<\\/supported_clocks>/d'
-exit $code"""
+# The lists of supported clocks are nine tenths of the log, and nobody asks for them. What a tool gone mad prints must not fill the
+# server's memory on the way, so nothing is held in a variable but the exit code.
+_QUERY = """exec 3>&1
+code=$({ { nvidia-smi -q -x 2>&1 3>&- 4>&-; echo $? >&4; } | head -c 33554432 | sed '/<supported_clocks>/,/<\\/supported_clocks>/d' >&3; } 4>&1)
+exit "${code:-1}\""""
 
 
 def _page(text: str, tool: str) -> Page:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.facts.grammar import Page, number, shown, whole
+from console.i18n import N_, Said
 
 _READINGS = {"pwr": "power_w", "gtemp": "temperature_c", "temp": "temperature_c"}
 
@@ -28,14 +29,14 @@ def _rows(page: Page, needed: str) -> Iterator[tuple[int, dict[str, str], dict[s
             elif names and len(heads) == len(names):
                 units = dict(zip(names, heads, strict=True))
             else:
-                page.fail(index, "the units do not fit the heading")
+                page.fail(index, N_("the units do not fit the heading"))
             continue
         if not {"gpu", needed} <= set(names) or not units:
-            page.fail(index, "there is no heading for the row")
+            page.fail(index, N_("there is no heading for the row"))
         # The command of pmon comes last and may hold blanks.
         cells = line.split(None, len(names) - 1)
         if len(cells) != len(names) or (names[-1] not in ("command", "name") and len(words) != len(names)):
-            page.fail(index, "the row does not fit its heading")
+            page.fail(index, N_("the row does not fit its heading"))
         yield index, dict(zip(names, cells, strict=True)), units
 
 
@@ -46,7 +47,7 @@ def parse_dmon(page: Page) -> dict[str, Any]:
     for index, row, units in _rows(page, "gpu"):
         place = whole(row["gpu"])
         if place is None:
-            page.fail(index, "the row does not begin with a device")
+            page.fail(index, N_("the row does not begin with a device"))
         device: dict[str, Any] = {"index": place}
         for column, key in _READINGS.items():
             if column in row:
@@ -62,7 +63,7 @@ def parse_dmon(page: Page) -> dict[str, Any]:
 def _reading(page: Page, index: int, text: str, unit: str, wanted: str) -> int | float | None:
     value = number(text)
     if (value is None and shown(text) is not None) or unit.rstrip("iB") != wanted.rstrip("iB"):
-        page.fail(index, f"{text[:40]!r} is not a number of {wanted}")
+        page.fail(index, Said(N_("{text} is not a number of {unit}"), text=repr(text[:40]), unit=wanted))
     return value
 
 
@@ -74,7 +75,7 @@ def parse_pmon(page: Page) -> dict[str, Any]:
     for index, row, units in _rows(page, "pid"):
         place, pid = whole(row["gpu"]), whole(row["pid"])
         if place is None or (pid is None and shown(row["pid"]) is not None):
-            page.fail(index, "the row does not name a device and a process")
+            page.fail(index, N_("the row does not name a device and a process"))
         seen.add(place)
         if pid is not None:
             name = row.get("command", row.get("name", ""))

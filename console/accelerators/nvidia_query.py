@@ -13,6 +13,7 @@ from typing import Any
 from xml.parsers import expat
 
 from console.facts.grammar import Page, measured, mib, number, shown, titled, whole
+from console.i18n import N_, Said
 
 MAX_XML_DEPTH, MAX_XML_NODES = 32, 500_000
 
@@ -56,10 +57,11 @@ def _text_tree(page: Page) -> Node:
         indent = len(line) - len(line.lstrip())
         base = indent if base is None else base
         if (indent - base) % 4:
-            page.fail(index, "the line is not indented as the others are")
+            page.fail(index, N_("the line is not indented as the others are"))
         key, mark, value = text.partition(" : ")
         if not mark and text.endswith(" :"):
             key, mark, value = text[:-2], ":", ""
+        page.one_entry(index, value)
         node = Node(_GAP if _LEFT_OUT.fullmatch(text) else key.strip(), value.strip() if mark else None, index)
         while stack[-1][0] >= indent:
             stack.pop()
@@ -87,7 +89,7 @@ def xml_log(page: Page) -> Node:
         nonlocal count
         count += 1
         if count > MAX_XML_NODES or len(stack) > MAX_XML_DEPTH:
-            page.fail(here(), "the XML is too deep or too large")
+            page.fail(here(), N_("the XML is too deep or too large"))
         node = Node(name, attributes.get("id"), here())
         stack[-1].children.append(node)
         stack.append(node)
@@ -99,7 +101,7 @@ def xml_log(page: Page) -> Node:
             node.value = text
 
     def refused(*_declaration: Any) -> None:
-        page.fail(here(), "the XML declares entities of its own")
+        page.fail(here(), N_("the XML declares entities of its own"))
 
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
     parser.CharacterDataHandler = lambda text: texts[-1].append(text)
@@ -108,10 +110,10 @@ def xml_log(page: Page) -> Node:
     try:
         parser.Parse(page.text[begin:].strip().encode("utf-8", "replace"), True)
     except expat.ExpatError as problem:
-        page.fail(ahead + problem.lineno - 1, "this is not well-formed XML")
+        page.fail(ahead + problem.lineno - 1, N_("this is not well-formed XML"))
     log = root.get("nvidia_smi_log")
     if log is None:
-        page.fail(0, "this is not a log of nvidia-smi")
+        page.fail(0, N_("this is not a log of nvidia-smi"))
     return log
 
 
@@ -122,7 +124,7 @@ def _amount(page: Page, node: Node | None, *units: str) -> int | float | None:
     amount, _, unit = node.value.partition(" ")
     value = number(amount)
     if value is None or unit.strip() not in units:
-        page.fail(node.line, f"not a number of {units[0]}")
+        page.fail(node.line, Said(N_("not a number of {unit}"), unit=units[0]))
     return value
 
 
@@ -131,7 +133,7 @@ def _count(page: Page, node: Node | None) -> int | None:
         return None
     value = whole(node.value)
     if value is None:
-        page.fail(node.line, "not a whole number")
+        page.fail(node.line, N_("not a whole number"))
     return value
 
 
@@ -211,7 +213,7 @@ def _mig(page: Page, node: Node, names: _Names) -> dict[str, Any]:
     memory = node.get(names.instance_memory)
     found = {key: _count(page, node.get(name)) for key, name in zip(("index", "gi", "ci"), names.instance, strict=True)}
     if None in found.values() or memory is None:
-        page.fail(node.line, "the MIG device is not complete")
+        page.fail(node.line, N_("the MIG device is not complete"))
     uuid = _said(node.get(("uuid", "MIG UUID")))
     return found | ({"uuid": uuid} if uuid else {}) | {
         "memory_total_mib": _amount(page, memory.get(names.total), "MiB", "MB"),
@@ -257,9 +259,10 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
         gpus.pop()  # lines left out at the end; between devices they would shift the places of the others
     for gpu in gpus:
         if not _GPU_HEAD.fullmatch(gpu.name):
-            page.fail(gpu.line, "this is not the heading of a device")
+            page.fail(gpu.line, N_("this is not the heading of a device"))
     if not gpus:
         page.empty()
+    _apart(page, log, gpus)
     _complete(page, gpus, found["attached_gpus"], bool(sections))
     if sections:
         page.whole()
@@ -271,6 +274,24 @@ def parse_query_text(page: Page, sections: str = "") -> dict[str, Any]:
     return found
 
 
+_ONCE = frozenset({"Product Name", "Product Brand", "GPU UUID", "Minor Number", "FB Memory Usage", "Retired Pages"})
+
+
+def _apart(page: Page, log: Node, gpus: list[Node]) -> None:
+    """Refuse devices of which two stand under one heading, or one under two."""
+    astray = next((node for node in log.children if node.value is not None and node.children), None)
+    if astray is not None:
+        page.fail(astray.children[0].line, N_("the heading of a device is missing"))
+    for gpu in gpus:
+        once = [node for node in gpu.children if node.name in _ONCE]
+        for place, node in enumerate(once):
+            if any(node.name == other.name for other in once[:place]):
+                page.fail(node.line, N_("the heading of a device is missing"))
+    for place, gpu in enumerate(gpus):
+        if any(gpu.name == other.name for other in gpus[:place]):
+            page.fail(gpu.line, N_("the device is there twice"))
+
+
 def _partial(device: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in device.items() if value is not None}
 
@@ -280,12 +301,12 @@ def _complete(page: Page, gpus: list[Node], attached: int | None, partial: bool)
     first, last = ({child.name for child in gpu.children} - {_GAP} for gpu in (gpus[0], gpus[-1]))
     has_processes = any("processes" in name.lower() for name in last)
     if len(gpus) > 1 and not first <= last:
-        page.fail(len(page.lines) - 1, "the last device is cut off")
+        page.fail(len(page.lines) - 1, N_("the last device is cut off"))
     if not re.search(r" : \S", page.lines[-1]) or (attached or 0) > len(gpus):
         page.whole()
     # Fewer devices than are attached: the log was asked for some of them, or is an excerpt, whose lines are whole.
     if not partial and not has_processes and not page.ended:
-        page.fail(len(page.lines) - 1, "the last device is cut off")
+        page.fail(len(page.lines) - 1, N_("the last device is cut off"))
 
 
 def _listed(page: Page, gpu: Node, index: int) -> dict[str, Any]:
@@ -295,7 +316,7 @@ def _listed(page: Page, gpu: Node, index: int) -> dict[str, Any]:
 def _retired(page: Page, gpu: Node, index: int) -> dict[str, Any]:
     pages = gpu.get("Retired Pages")
     if pages is None or len(pages.children) < 3:
-        page.fail(gpu.line, "no section of retired pages, or a part of it")
+        page.fail(gpu.line, N_("no section of retired pages, or a part of it"))
     return {"index": index, "bus_id": gpu.value,
             "retired_single_bit": _count(page, pages.get("Single Bit ECC")),
             "retired_double_bit": _count(page, pages.get("Double Bit ECC")),
@@ -310,11 +331,11 @@ def _text_processes(page: Page, gpu: Node, index: int) -> Iterator[dict[str, Any
     last = section.children[-1] if section and section.children else section
     open_end = last and (last.name in _PROCESS_HEAD or last is section and last.value is None)
     if last and open_end and not any(line.strip() for line in page.lines[last.line + 1:]):
-        page.fail(last.line, "the process is cut off")
+        page.fail(last.line, N_("the process is cut off"))
     for node in section.all("Process ID") if section else []:
         used = node.get("Used GPU Memory")
         if used is None:
-            page.fail(node.line, "the process is cut off")
+            page.fail(node.line, N_("the process is cut off"))
         yield {"gpu": index, "pid": _count(page, node), "type": _said(node.get("Type")),
                "name": _titled(node.get("Name")), "used_mib": _amount(page, used, "MiB", "MB")}
 
@@ -342,12 +363,12 @@ def csv_rows(page: Page, fields: Sequence[str], header: bool) -> list[tuple[int,
         heads = [_heading(page, rows[0][0], text) for text in rows[0][1].split(",")]
         rows = rows[1:]
     if not heads:
-        page.fail(rows[0][0], "without a heading the fields have to be in the command line")
+        page.fail(rows[0][0], N_("without a heading the fields have to be in the command line"))
     found = []
     for index, line in rows:
         values = _joined([text.strip() for text in line.split(",")], [name for name, _ in heads])
         if len(values) != len(heads):
-            page.fail(index, "the row does not have as many fields as the heading")
+            page.fail(index, N_("the row does not have as many fields as the heading"))
         found.append((index, {name: (value, unit) for (name, unit), value in zip(heads, values, strict=True)}))
     return found
 
@@ -364,7 +385,7 @@ def _joined(values: list[str], heads: Sequence[str]) -> list[str]:
 def _heading(page: Page, index: int, text: str) -> tuple[str, str]:
     match = re.fullmatch(r"\s*([A-Za-z][\w.]{0,120})(?: \[([^\]]{1,10})\])?\s*", text)
     if not match:
-        page.fail(index, "this is not a heading of CSV")
+        page.fail(index, N_("this is not a heading of CSV"))
     return match[1], match[2] or ""
 
 
@@ -373,11 +394,11 @@ def parse_query_csv(page: Page, fields: Sequence[str], header: bool) -> dict[str
     devices, driver = [], None
     for order, (index, row) in enumerate(csv_rows(page, fields, header)):
         if not any(name in row for names in (*_GPU_FIELDS.values(), _DRIVER) for name in names):
-            page.fail(index, "none of the known fields is there")
+            page.fail(index, N_("none of the known fields is there"))
         devices.append(_csv_device(page, index, row, order))
         driver = driver or _version({name: row[name][0] for name in _DRIVER if name in row}, _DRIVER)
     if not devices:
-        page.fail(len(page.lines) - 1, "there is no row of a device")
+        page.fail(len(page.lines) - 1, N_("there is no row of a device"))
     _last_field(page, fields, header)
     return {"driver_version": driver, "device_count": len(devices), "devices": devices}
 
@@ -403,7 +424,7 @@ def _csv_device(page: Page, index: int, row: dict[str, tuple[str, str]], order: 
         device[key] = (shown(value) if key in convert else _csv_amount(page, index, value, unit, key))
     listed = whole(device["index"])
     if device["index"] is not None and listed is None:
-        page.fail(index, "the index is not a number")
+        page.fail(index, N_("the index is not a number"))
     device |= {"index": order if listed is None else listed, "health": None}
     mode = shown(_first(row, ("mig.mode.current",))[0])
     return device | ({"mig": {"mode": mode, "instances": []}} if mode else {})
@@ -419,7 +440,7 @@ def _csv_amount(page: Page, index: int, text: str, unit: str, key: str) -> int |
     amount, _, own = text.partition(" ")
     value, said = number(amount), own.strip() or unit
     if value is None or (said and said not in _UNITS[key]) or (unit and own.strip() not in ("", unit)):
-        page.fail(index, f"{text!r} is not a number of {_UNITS[key][0]}")
+        page.fail(index, Said(N_("{text} is not a number of {unit}"), text=repr(text), unit=_UNITS[key][0]))
     return value
 
 
@@ -445,12 +466,14 @@ _GPU_LINE = re.compile(r"GPU ([0-9]{1,4}): (.{1,200}) \(UUID: ([\w\-/]{1,80})\)"
 _MIG_LINE = re.compile(r"\s*MIG ([\w.+\-]{1,40})\s+Device\s+([0-9]{1,4}): \(UUID: ([\w\-/]{1,80})\)")
 _LINK_LINE = re.compile(r"\s*Link ([0-9]{1,3}): (.{1,80})")
 _LOST = re.compile(r"Unable to determine the device handle for gpu ?[0-9]{0,3}:? ?[0-9A-Fa-f:.]{7,20}: ", re.IGNORECASE)
-_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |NVML: Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
+_LINK_REMARK = re.compile(rf"\s*Link [0-9]+, |(?:NVML: )?Unable to retrieve NVLink|\s+NVSwitch|{_LOST.pattern}", re.IGNORECASE)
 
 
 def _gpu_line(line: str) -> dict[str, Any] | None:
     match = _GPU_LINE.fullmatch(line.strip()) if len(line) < 500 else None
-    return {"index": int(match[1]), "name": match[2].strip(), "uuid": shown(match[3])} if match else None
+    if not match or "(UUID: " in match[2]:  # two entries on one line are none
+        return None
+    return {"index": int(match[1]), "name": match[2].strip(), "uuid": shown(match[3])}
 
 
 def parse_list(page: Page) -> dict[str, Any]:
@@ -464,7 +487,7 @@ def parse_list(page: Page) -> dict[str, Any]:
             mig = devices[-1].setdefault("mig", {"mode": "Enabled", "instances": []})
             mig["instances"].append({"profile": instance[1], "index": int(instance[2]), "uuid": shown(instance[3])})
         elif line.strip() and not _LOST.match(line):
-            page.fail(index, "this is not a line of the list")
+            page.fail(index, N_("this is not a line of the list"))
     if not devices:
         page.empty()
     return {"device_count": len(devices), "devices": devices}
@@ -483,20 +506,20 @@ def parse_nvlink(page: Page) -> dict[str, Any]:
         elif re.search(r"not supported|unsupported", line, re.IGNORECASE):
             unsupported = True
         elif line.strip() and not _LINK_REMARK.match(line):
-            page.fail(index, "this is not a line of the list of links")
+            page.fail(index, N_("this is not a line of the list of links"))
     if not devices and not unsupported:
         page.empty()
     if not page.ended and not _gpu_line(page.lines[-1]) and not _LINK_LINE.fullmatch(page.lines[-1][:200]):
         page.whole()
     if len(devices) > 1 and not unsupported and 0 < len(devices[-1]["nvlinks"]) < len(devices[0]["nvlinks"]):
-        page.fail(len(page.lines) - 1, "the links of the last device are cut off")
+        page.fail(len(page.lines) - 1, N_("the links of the last device are cut off"))
     found = {"device_count": len(devices), "devices": devices}
     return found | ({"unsupported": True} if unsupported else {})
 
 
 def _speed(page: Page, index: int, text: str) -> str:
     if not re.fullmatch(r"[0-9.]+ [KMGT]?B/s|<?inactive>?|N/A", text, re.IGNORECASE):
-        page.fail(index, "this is not the speed of a link")
+        page.fail(index, N_("this is not the speed of a link"))
     return text
 
 
@@ -507,6 +530,7 @@ def parse_version(page: Page) -> dict[str, Any]:
         key, mark, value = line.partition(":")
         # What stands at the end of a page that was not ended may be part of a version.
         if mark and (page.ended or index < len(page.lines) - 1):
+            page.one_entry(index, value)
             said[" ".join(key.lower().split())] = shown(value)
     if "nvidia-smi version" not in said:
         page.whole()

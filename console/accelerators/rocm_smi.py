@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from console.facts.grammar import Page, mib, number, shown, strict_json, version, whole
+from console.i18n import N_, Said
 
 _CARD = re.compile(r"(?:card|gpu|dcu|hcu)(\d{1,4})", re.IGNORECASE)
 _LINE = re.compile(r"(?:GPU|DCU|HCU)\[(\d{1,4})\]\s*: ?(.*)")
@@ -25,7 +26,7 @@ def _first(said: dict[str, str], *names: str) -> str | None:
 def _checked(page: Page, text: str | None, what: str) -> int | float | None:
     value = number(text)
     if text is not None and value is None:
-        page.fail(0, f"{what} is not a number: {text[:40]}")
+        page.fail(0, Said(N_("{what} is not a number: {text}"), what=what, text=text[:40]))
     return value
 
 
@@ -65,19 +66,19 @@ def parse_json(page: Page) -> dict[str, Any]:
     # Warnings may stand ahead of the document.
     value = strict_json(page.text, page)
     if not isinstance(value, dict):
-        page.fail(0, "the JSON is not an object of cards")
+        page.fail(0, N_("the JSON is not an object of cards"))
     devices, driver = [], None
     for key, entry in value.items():
         match = _CARD.fullmatch(key)
         if not isinstance(entry, dict) or not all(isinstance(v, str | int | float) for v in entry.values()):
-            page.fail(0, f"the entry {key[:40]} is not an object of values")
+            page.fail(0, Said(N_("the entry {key} is not an object of values"), key=key[:40]))
         texts = {name: str(v) for name, v in entry.items()}
         if match:
             devices.append(card(page, int(match[1]), texts))
         elif key == "system":
             driver = version(_first(_keyed(texts), "driver version"))
     if not devices:
-        page.fail(0, "there is no card in the JSON")
+        page.fail(0, N_("there is no card in the JSON"))
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
 
 
@@ -91,7 +92,7 @@ def parse_csv(page: Page) -> dict[str, Any]:
         cells = line.split(",")
         match = _CARD.fullmatch(cells[0].strip())
         if len(cells) != len(titles):
-            page.fail(index, "the row does not have as many fields as the heading")
+            page.fail(index, N_("the row does not have as many fields as the heading"))
         if match:
             devices.append(card(page, int(match[1]), dict(zip(titles, cells, strict=True))))
         elif cells[0].strip() == "system":
@@ -109,12 +110,14 @@ def _sections(page: Page) -> list[tuple[str, list[tuple[int, str]]]]:
         if re.match(r"={3,}", text):
             sections.append((text.strip("= "), []))
         elif text:
+            if text.endswith("=" * 10):
+                page.fail(index, N_("two entries stand on one line"))
             sections[-1][1].append((index, line))
     # The tool closes every section with a rule; an excerpt that has none at all holds whole lines of cards.
     if len(sections) < 2 and page.ended and sections[0][1] and all(_LINE.match(line.strip()[:4000]) for _, line in sections[0][1]):
         return sections
     if sections[-1][1] or len(sections) < 2:
-        page.fail(len(page.lines) - 1, "the page is cut off")
+        page.fail(len(page.lines) - 1, N_("the page is cut off"))
     return sections
 
 
@@ -127,6 +130,8 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
         here = set()
         for _index, line in lines:
             match = _LINE.match(line.strip()) if len(line) < 4000 else None
+            if match and _LINE.search(match[2]):
+                page.fail(_index, N_("two entries stand on one line"))
             key, mark, value = (match[2] if match else line).rpartition(": ") if match else line.partition(": ")
             if match:
                 here.add(int(match[1]))
@@ -140,9 +145,9 @@ def parse_pages(page: Page, everything: bool) -> dict[str, Any]:
     if not cards:
         page.empty()
     if listed[-1] != set(cards) and not any("End of" in title for title, _ in sections):
-        page.fail(len(page.lines) - 1, "the page is cut off")
+        page.fail(len(page.lines) - 1, N_("the page is cut off"))
     if len(sections) < 2 and len({frozenset(values) for values in cards.values()}) > 1:
-        page.fail(len(page.lines) - 1, "the lines of a card are missing")
+        page.fail(len(page.lines) - 1, N_("the lines of a card are missing"))
     make = card if everything else _rich
     devices = [make(page, index, cards[index]) for index in sorted(cards)]
     return {"device_count": len(devices), "devices": devices, "driver_version": driver}
@@ -169,7 +174,7 @@ def parse_processes(page: Page) -> dict[str, Any]:
     lines = [entry for title, entries in _sections(page) if "Processes" in title for entry in entries]
     wide = next((index for index, line in lines if len(line) > 1000), None)
     if wide is not None:
-        page.fail(wide, "the row is too wide")
+        page.fail(wide, N_("the row is too wide"))
     start = next((n for n, (_, line) in enumerate(lines) if line.split()[:1] == ["PID"]), None)
     if start is None:
         return {"processes": []} if any("No KFD PIDs" in line for _, line in lines) else page.empty()
@@ -179,7 +184,7 @@ def parse_processes(page: Page) -> dict[str, Any]:
         said = dict(zip(titles, cells, strict=False))
         pid, used = whole(said.get("PID")), whole(said.get("VRAM USED"))
         if len(cells) != len(titles) or pid is None or (used is None and shown(said.get("VRAM USED")) not in (None, "UNKNOWN")):
-            page.fail(index, "the row of a process is not readable")
+            page.fail(index, N_("the row of a process is not readable"))
         processes.append({"pid": pid, "name": shown(said.get("PROCESS NAME")), "used_mib": mib(used, "b")})
     return {"processes": processes}
 
@@ -215,7 +220,7 @@ def parse_topology_json(page: Page) -> dict[str, Any]:
     """``rocm-smi --showtopo --json``: each pair of devices is named once, and holds both ways."""
     value = strict_json(page.text, page)
     if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        page.fail(0, "the JSON is not an object of objects")
+        page.fail(0, N_("the JSON is not an object of objects"))
     pairs: dict[str, dict[tuple[int, int], Any]] = {}
     own: dict[str, dict[str, str]] = {}
     cards: set[int] = set()
@@ -236,7 +241,7 @@ def parse_topology_json(page: Page) -> dict[str, Any]:
     topology: dict[str, Any] = {"devices": [f"GPU{n}" for n in names]} if pairs else {}
     for kind, found in pairs.items():
         if not all((a, b) in found or (b, a) in found for a in names for b in names if a < b):
-            page.fail(0, f"pairs of devices are missing in the {kind}")
+            page.fail(0, Said(N_("pairs of devices are missing in the {kind}"), kind=kind))
         topology[kind] = {f"GPU{a}": {f"GPU{b}": found.get((a, b), found.get((b, a), "0" if kind == "links" else 0)) for b in names}
                           for a in names}  # fmt: skip
     return {"device_count": len(names), "topology": topology | own}
@@ -252,21 +257,21 @@ def _numa(page: Page, line: str, topology: dict[str, Any]) -> None:
 
 def _matrix(page: Page, lines: list[tuple[int, str]], numbers: bool) -> dict[str, dict[str, Any]]:
     if not lines:
-        page.fail(len(page.lines) - 1, "the matrix is empty")
+        page.fail(len(page.lines) - 1, N_("the matrix is empty"))
     names = lines[0][1].split()
     if len(names) > 512:
-        page.fail(lines[0][0], "the devices of the header are not readable")
+        page.fail(lines[0][0], N_("the devices of the header are not readable"))
     rows: dict[str, dict[str, Any]] = {}
     for index, line in lines[1:]:
         name, *cells = line.split()
         if len(cells) != len(names) or name not in names or name in rows:
-            page.fail(index, "the row of the matrix does not fit its header")
+            page.fail(index, N_("the row of the matrix does not fit its header"))
         values = [number(cell) if numbers else cell for cell in cells]
         if numbers and any(value is None and shown(cell) for value, cell in zip(values, cells, strict=True)):
-            page.fail(index, "the matrix holds something that is not a number")
+            page.fail(index, N_("the matrix holds something that is not a number"))
         rows[name] = dict(zip(names, values, strict=True))
     if list(rows) != names:
-        page.fail(lines[-1][0], "rows of the matrix are missing")
+        page.fail(lines[-1][0], N_("rows of the matrix are missing"))
     return rows
 
 
@@ -276,7 +281,7 @@ def _matrix(page: Page, lines: list[tuple[int, str]], numbers: bool) -> dict[str
 def _columns(page: Page, header: str, index: int, line: str) -> dict[str, str]:
     """Cells by title: by order where the counts agree, else by place, never across a word."""
     if len(header) > 1000 or len(line) > 1000:
-        page.fail(index, "the row is too wide")
+        page.fail(index, N_("the row is too wide"))
     places = [(match.start(), match[0]) for match in _WORDS.finditer(header)]
     cells = _WORDS.findall(line)
     if len(cells) == len(places):
@@ -284,10 +289,10 @@ def _columns(page: Page, header: str, index: int, line: str) -> dict[str, str]:
     found = {}
     for (start, title), (end, _) in zip(places, [*places[1:], (len(line) + 1, "")], strict=True):
         if 0 < start < len(line) and line[start - 1] != " ":
-            page.fail(index, "the row does not keep to the columns of the header")
+            page.fail(index, N_("the row does not keep to the columns of the header"))
         found[title] = line[start:end].strip()
     if "" in found.values():
-        page.fail(index, "the row does not fill the columns of the header")
+        page.fail(index, N_("the row does not fill the columns of the header"))
     return found
 
 
@@ -307,7 +312,7 @@ def _table_rows(page: Page, is_header: Callable[[list[str]], bool]) -> tuple[str
         elif line.strip():
             rows.append((index, line))
     if not closed:
-        page.fail(len(page.lines) - 1, "the table is cut off")
+        page.fail(len(page.lines) - 1, N_("the table is cut off"))
     return page.lines[start].rstrip(), titles, rows
 
 
@@ -323,7 +328,7 @@ def parse_table(page: Page) -> dict[str, Any]:
         elif "Name" in titles and devices and devices[-1]["name"] is None:
             devices[-1]["name"] = shown(line)
         else:
-            page.fail(index, "this is not the row of a device")
+            page.fail(index, N_("this is not the row of a device"))
     return {"device_count": len(devices), "devices": devices}
 
 
@@ -354,7 +359,7 @@ def _with_unit(page: Page, index: int, text: str | None, unit: str) -> int | flo
         return None
     match = re.fullmatch(rf"(-?\d{{1,9}}(?:\.\d{{1,6}})?){unit}", text)
     if not match:
-        page.fail(index, f"{text[:40]!r} is not a reading")
+        page.fail(index, Said(N_("{text} is not a reading"), text=repr(text[:40])))
     return number(match[1])
 
 
@@ -373,7 +378,7 @@ def parse_hardware(page: Page) -> dict[str, Any]:
             if device.get(key) is not None:
                 device[key] = whole(device[key])
         if device.get("index") is None:
-            page.fail(index, "the device has no number")
+            page.fail(index, N_("the device has no number"))
         devices.append(device)
     buses = {device["bus_id"] for device in devices if device.get("bus_id")}
     return {"device_count": len(devices), "devices": devices, "physical_gpu_count": len(buses) or None}

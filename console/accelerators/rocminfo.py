@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from console.facts.grammar import Page, drop_none, mib, shown, whole
+from console.i18n import N_
 
 
 def parse_rocminfo(page: Page) -> dict[str, Any]:
@@ -14,19 +16,26 @@ def parse_rocminfo(page: Page) -> dict[str, Any]:
     starts = [n for n, line in page.numbered() if re.fullmatch(r"Agent \d{1,4}", line.strip())]
     if not starts:
         page.empty()
+    if [page.lines[n].split()[1] for n in starts] != [str(n + 1) for n in range(len(starts))]:
+        page.fail(starts[0], N_("an agent is missing"))
     blocks = [page.lines[a:b] for a, b in zip(starts, [*starts[1:], len(page.lines)], strict=True)]
     if "*** Done ***" not in page.text:
-        page.fail(len(page.lines) - 1, "the last agent is cut off")
-    agents = [agent for agent in (_agent(page, lines) for lines in blocks) if agent]
+        page.fail(len(page.lines) - 1, N_("the last agent is cut off"))
+    agents = [agent for agent in map(partial(_agent, page), starts, blocks) if agent]
     devices = [{"index": index} | agent for index, agent in enumerate(agents)]
     return {"device_count": len(devices), "devices": devices, "hsa_runtime_version": runtime[1] if runtime else None}
 
 
-def _agent(page: Page, lines: list[str]) -> dict[str, Any] | None:
+def _agent(page: Page, start: int, lines: list[str]) -> dict[str, Any] | None:
+    if sum(line.strip().startswith("Device Type:") for line in lines) != 1:
+        page.fail(start, N_("the agent does not tell its type"))
     said: dict[str, str] = {}
     memory, coarse = None, False
-    for line in lines:
+    for index, line in enumerate(lines, start):
         key, mark, value = line.strip().partition(":")
+        if key == "ISA Info":
+            break  # its names are those of code, not of the agent
+        page.one_entry(index, value.strip())
         if mark:
             said.setdefault(key, value.strip())
         if key == "Segment":

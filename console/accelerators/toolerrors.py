@@ -31,8 +31,8 @@ _PATTERNS = (
                                  r"|Unable to open /dev/kfd read-write: Permission denied|^\d{1,3} \| AMDSMI_STATUS_NO_PERM"),
     ("nvml_unknown_error", r"Failed to initialize NVML: Unknown Error"),
     ("driver_not_running", r"ROCk module is NOT loaded|Driver not initialized \(amdgpu not found in modules\)"
-                           r"|ERROR:\S* ?amdgpu not found in modules"
-                           r"|^\d{1,3} \| AMDSMI_STATUS_(?:DRIVER_NOT_LOADED|NOT_INIT)\b"),
+                           r"|ERROR:.{0,40}amdgpu not found in modules"
+                           r"|^(?:.{0,40}code: )?\d{1,3} \| AMDSMI_STATUS_(?:DRIVER_NOT_LOADED|NOT_INIT)\b"),
     ("dcmi_device_busy", r"dcmi mod(?:el|ule) initiali[sz]ed? fail(?:ed)?.{0,60}(?:device is used|-8020)"
                          r"|dcmi model initialized failed, because the device is used"),
     ("dcmi_init_failed", r"dcmi mod(?:el|ule) initiali[sz]ed? failed\. ret|dcmi_?init\S* fail|npu get board type failed\. ret"),

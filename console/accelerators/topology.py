@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from console.facts.grammar import Page, shown
+from console.i18n import N_
 
 MAX_DEVICES = 512
 _TITLE = re.compile(r"CPU Affinity|NUMA Affinity|GPU NUMA ID")
@@ -32,7 +33,7 @@ def parse_topology(page: Page) -> dict[str, Any]:
         page.whole()
     told = {name in cpu for name in _accelerators(names)}
     if list(links) != names or len(told) > 1:
-        page.fail(min(end, len(page.lines) - 1), "rows of the matrix are missing")
+        page.fail(min(end, len(page.lines) - 1), N_("rows of the matrix are missing"))
     topology: dict[str, Any] = {"devices": names, "links": links}
     topology |= {key: value for key, value in (("cpu_affinity", cpu), ("numa_affinity", numa)) if value}
     return {"device_count": len(_accelerators(names)), "topology": topology}
@@ -63,7 +64,7 @@ def _header(page: Page, index: int) -> tuple[list[str], list[str]]:
     behind = _TITLE.search(line)
     names = line[: behind.start() if behind else len(line)].split()
     if len(set(names)) != len(names) or len(names) > MAX_DEVICES or not all(map(_DEVICE.fullmatch, names)):
-        page.fail(index, "the devices of the header are not readable")
+        page.fail(index, N_("the devices of the header are not readable"))
     return names, re.findall(rf"{_TITLE.pattern}|\S+", line[behind.start() :]) if behind else []
 
 
@@ -71,7 +72,7 @@ def _row(page: Page, index: int, words: list[str], names: list[str]) -> dict[str
     cells = words[1 : len(names) + 1]
     own = names.index(words[0])
     if len(cells) != len(names) or "NV" in cells or cells[own] not in ("X", "0", "SELF", "N/A"):
-        page.fail(index, "the row of the matrix does not fit its header")
+        page.fail(index, N_("the row of the matrix does not fit its header"))
     return dict(zip(names, cells, strict=True))
 
 
@@ -80,7 +81,7 @@ def _affinities(page: Page, index: int, line: str, names: list[str], titles: lis
     words = line.split()
     values = words[len(names) + 1 :]
     if values and not titles:
-        page.fail(index, "the row is longer than the header")
+        page.fail(index, N_("the row is longer than the header"))
     if not any(shown(value) is not None for value in values):
         return
     if len(values) != len(titles):
@@ -96,7 +97,7 @@ def _by_place(page: Page, index: int, line: str, names: list[str], titles: list[
     cells = [cell.strip() for cell in line.split("\t")]
     values = cells[len(names) + 1 :]
     if len(cells) <= len(names) or sum(map(bool, values)) > len(titles):
-        page.fail(index, "the columns behind the matrix do not fit their titles")
+        page.fail(index, N_("the columns behind the matrix do not fit their titles"))
     values = (values + [""] * len(titles))[: max(len(titles), len(values))]
     if any(values[len(titles) - 1 :]) and len(values) > len(titles):
         # The tool widens the columns before the last with empty ones.

@@ -50,7 +50,7 @@ def csv_header() -> str:
 def csv_line(record: dict[str, Any], leaf: bytes) -> str:
     """A line of ``events.csv``. A spreadsheet takes a cell that begins with = + - @ or a tab for a formula."""
     out, cells = io.StringIO(newline=""), row(record, leaf)
-    csv.writer(out).writerow(["'" + cell if cell[:1] in ("=", "+", "-", "@", "\t") else cell for cell in (cells[c] for c in COLUMNS)])
+    csv.writer(out).writerow(["'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in (cells[c] for c in COLUMNS)])
     return out.getvalue()
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from console.cli.credentials import add_credential_options, fill_credentials
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, SealiftError, UsageError, code
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, UsageError, code, words_of
 from console.i18n import N_, tr
 
 BAD_ANSWER = code("deploy.bad-answer-form", UsageError, N_("{text} is not of the form NAME=VALUE."),
@@ -114,13 +114,7 @@ def _plan_text(app: Any, plan: Any) -> str:
 
 
 def _message(error: dict[str, Any] | None, lang: str) -> str:
-    """A stored error in the reader's language: its kind renders the kept parameters."""
-    from console.errors import declared
-
-    if not error:
-        return ""
-    kind = declared().get(error["code"])
-    return SealiftError(kind, error["details"]).message(lang) if kind else error["message"]
+    return words_of(error, lang)[0] if error else ""
 
 
 def _approve(args: argparse.Namespace, app: Any) -> int:

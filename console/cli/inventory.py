@@ -87,6 +87,15 @@ def _text(app: Any, engine: Any, names: tuple[str, ...], taken: dict[str, Any]) 
     return "\n".join(lines)
 
 
+_HEALTH = {"ok": N_("Healthy"), "warning": N_("Warning"), "fail": N_("Failed"), "unknown": N_("Unknown")}
+
+
+def _device_line(app: Any, device: Any) -> str:
+    rests_on = f" ({shown(device.health_raw)})" if device.health_raw and device.health != "ok" else ""
+    return (f"  {device.index}  {shown(device.model or device.name or '–')}  {size(device.memory_total_bytes)}  "
+            f"{app.t(_HEALTH[device.health])}{rests_on}")
+
+
 def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:
     if record is None:
         return app.t(N_("{name}: never asked"), name=name)
@@ -94,7 +103,7 @@ def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:
         return "\n".join(f"{name}: {text}" if number == 0 else f"  {text}" for number, text in enumerate(words_of(record.error, app.lang)))
     unreadable = [f for f in record.facts.values() if f.state == "unreadable"]
     lines = [app.t(FORM, name=name, devices=len(record.devices), unreadable=len(unreadable))]
-    lines += [f"  {d.index}  {shown(d.model or d.name)}  {size(d.memory_total_bytes)}  {d.health}" for d in record.devices]
+    lines += [_device_line(app, d) for d in record.devices]
     lines += [app.t(N_("  not read: {fact}: {reason}"), fact=f.id, reason=shown(into(f.reason, app.lang))) for f in unreadable]
     lines += change_lines(app, engine.inventory.changes(name))
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import console
 from console import registry
-from console.cli.output import ProgressPrinter
+from console.cli.output import ProgressPrinter, errors_told
 from console.errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -143,7 +143,7 @@ class App:
         """Print the result: one JSON document with --json, else the text."""
         if self.json:
             # Indented for people only: indenting takes the slow encoder, seconds for a large fleet.
-            print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str), flush=True)
+            print(json.dumps(errors_told(data, self.lang), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str), flush=True)
         else:
             shown = text() if callable(text) else text
             if shown:

@@ -9,9 +9,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from console import units
-from console.errors import shown
+from console.errors import retold, shown
 from console.events import Event, JobState, Note, Phase, Progress, ServerResult
 from console.i18n import tr
 
@@ -121,3 +122,11 @@ def _width(text: str) -> int:
     from unicodedata import east_asian_width
 
     return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def errors_told(data: dict[str, Any], lang: str) -> dict[str, Any]:
+    """A result whose kept errors, its own and those of its rows, are in the reader's language."""
+    def told(row: Any) -> Any:
+        return row | {"error": retold(row["error"], lang)} if isinstance(row, dict) and isinstance(row.get("error"), dict) else row
+
+    return {name: [told(row) for row in value] if isinstance(value, list) else told(value) for name, value in told(data).items()}

@@ -8,7 +8,7 @@ from typing import Any
 from console import units
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.output import table
-from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, InputError, code, declared
+from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, InputError, code, words_of
 from console.i18n import N_
 from console.jobs.job import JobSpec
 from console.push import WORKER_COMMAND
@@ -101,8 +101,7 @@ def _errors(app: Any, data: dict[str, Any]) -> list[str]:
     lines = []
     for server in data["servers"]:
         if error := server["error"]:
-            failed = declared()[error["code"]](**error["details"])
-            lines.append(f"{server['name']}: {failed.message(app.lang)} {failed.remedy(app.lang)} [{failed.code}]")
+            lines.append(f"{server['name']}: {' '.join(words_of(error, app.lang))} [{error['code']}]")
     return lines
 
 

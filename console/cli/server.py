@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from console.cli.inventory import change_lines
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, InputError, UsageError, code, shown, words_of
 from console.i18n import N_, into
-from console.servers.importing import Imported, parse_csv, read_text
+from console.servers.importing import LineProblem, parse_csv, read_text
 from console.servers.keys import HostKey, parse_known_hosts
 from console.servers.plain import plain
 from console.servers.record import AUTHS, SUDOS, ServerRecord
@@ -154,18 +155,17 @@ def _import(args: argparse.Namespace, app: Any) -> int:
     found = parse_csv(text) if kind == "csv" else parse_ssh_config(text, folder=args.file.absolute().parent)
     added, refused = app.engine().servers.add_all(found.records)
     problems = [{"line": p.line, "message": shown(into(p.text, app.lang))} for p in found.problems]
-    problems += [{"line": 0, "name": name, **problem.as_dict(app.lang)} for name, problem in refused]
-    app.out({"added": [r.name for r in added], "problems": problems},
-            lambda: _imported_text(app, added, found, refused))
+    problems += [{"line": found.lines.get(name, 0), "name": name, **problem.as_dict(app.lang)} for name, problem in refused]
+    told = [*found.problems, *(found.not_taken(name, problem) for name, problem in refused)]
+    app.out({"added": [r.name for r in added], "problems": problems}, lambda: _imported_text(app, added, told))
     return EXIT_BAD_VERDICT if problems else EXIT_DONE
 
 
-def _imported_text(app: Any, added: list, found: Imported, refused: list) -> str:
+def _imported_text(app: Any, added: list, problems: list[LineProblem]) -> str:
     lines = [app.t(N_("{count} servers added."), count=len(added))]
-    for p in found.problems:
+    for p in sorted(problems, key=lambda p: p.line or sys.maxsize):
         problem = shown(into(p.text, app.lang))
         lines.append(app.t(N_("Line {line}: {problem}"), line=p.line, problem=problem) if p.line else problem)
-    lines += [f"{name}: {problem.message(app.lang)}" for name, problem in refused]
     return "\n".join(lines)
 
 

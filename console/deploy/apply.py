@@ -181,7 +181,7 @@ class ServerRun:
         table.set_server(self._store, self._id, self.name, state, error=error)
 
     def _ended(self, outcome: str, problem: SealiftError | None) -> dict[str, Any]:
-        error = problem.as_dict() if problem else None
+        error = problem.kept() if problem else None
         self._state(outcome, error)
         return {"name": self.name, "outcome": outcome, "port": self._part.port, "error": error}
 

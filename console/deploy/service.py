@@ -381,7 +381,7 @@ class DeployService:
                     host.transport.close()
             except SealiftError as problem:
                 found = {"outcome": "unreachable" if problem.code.startswith("ssh.") else "failed",
-                         "error": problem.as_dict()}
+                         "error": problem.kept()}
             ctx.server(name).result(found["outcome"])
             return {"name": name, "error": None} | found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.cpu import cpu_env, is_known
 from console.facts.grammar import Page, version
+from console.i18n import N_
 
 _KEYS = {"PyTorch version": "pytorch_version", "CUDA used to build PyTorch": "cuda_build",
          "ROCM used to build PyTorch": "rocm_build", "OS": "os", "Python version": "python_version",
@@ -22,9 +23,11 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
         InputError: ``inventory.unreadable-output``.
     """
     said: dict[str, str] = {}
-    for line in page.lines:
+    for index, line in enumerate(page.lines):
         line = line[:4000]
         key, mark, value = line.partition(":")
+        if mark and _matters(line):
+            page.one_entry(index, value.strip())
         # In the form with padded keys the vLLM section is about the container, as its other lines are.
         padded = key != key.rstrip()
         if mark and not (padded and key.startswith("vLLM")):
@@ -32,11 +35,11 @@ def parse_collect_env(page: Page) -> tuple[dict[str, Any], str]:
     if "PyTorch version" not in said:
         page.empty()
     if not any(line.startswith("Versions of relevant libraries") for line in page.lines):
-        page.fail(len(page.lines) - 1, "the page is cut off")
+        page.fail(len(page.lines) - 1, N_("the page is cut off"))
     if _matters(page.lines[-1]):
         page.whole()
     if page.lines[-1].startswith("GPU "):
-        page.fail(len(page.lines) - 1, "the list of devices is cut off")
+        page.fail(len(page.lines) - 1, N_("the list of devices is cut off"))
     env: dict[str, Any] = {ours: said[theirs] for theirs, ours in _KEYS.items() if theirs in said}
     found: dict[str, Any] = {"env": env | cpu_env(_cpu_lines(page))}
     devices = _devices(page, said)
@@ -66,7 +69,7 @@ def _cpu_lines(page: Page) -> list[str]:
 def _devices(page: Page, said: dict[str, str]) -> list[dict[str, Any]]:
     first = said.get("GPU models and configuration", "")
     lines = [first, *(line.strip() for line in page.lines if re.match(r"GPU \d+: ", line))]
-    matches = (re.fullmatch(r"GPU (\d{1,3}): (.{1,200})", line) for line in lines)
+    matches = (re.fullmatch(r"GPU (\d{1,3}): ((?:(?!GPU \d{1,3}: ).){1,200})", line) for line in lines)
     found = [{"index": int(match[1]), "name": match[2].strip()} for match in matches if match]
     if not found and first not in _NOTHING and len(first) < 200:
         found = [{"index": 0, "name": first}]

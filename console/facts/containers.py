@@ -8,6 +8,7 @@ from typing import Any
 from console.facts import frameworks
 from console.facts.fact import Fact
 from console.facts.grammar import Page, clean, shown, strict_json
+from console.i18n import N_
 
 _ENGINES_SCRIPT = r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer; do
 command -v "$t" >/dev/null 2>&1 && printf '%s|%s\n' "$t" "$("$t" --version 2>/dev/null | head -n 1)"; done
@@ -47,9 +48,9 @@ def _docker(text: str) -> dict[str, Any]:
     page = Page(clean(text), "docker info")
     value = strict_json(page.text, page)
     if not isinstance(value, dict):
-        page.fail(0, "the JSON is not an object")
+        page.fail(0, N_("the JSON is not an object"))
     if not shown(str(value.get("ServerVersion") or "")):
-        page.fail(0, "; ".join(map(str, value.get("ServerErrors") or ())) or "the daemon does not answer")
+        page.fail(0, "; ".join(map(str, value.get("ServerErrors") or ())) or N_("the daemon does not answer"))
     runtimes = value.get("Runtimes")
     return {"version": shown(str(value.get("ServerVersion") or "")), "root": value.get("DockerRootDir"),
             "runtimes": sorted(runtimes) if isinstance(runtimes, dict) else [],

@@ -63,6 +63,9 @@ def parse_lscpu(page: Page) -> dict[str, Any]:
     lines = _json_lines(page) if page.text.lstrip().startswith("{") else page.lines
     if page.lines is lines and page.lines and is_known(page.lines[-1]):
         page.whole()
+    for index, line in enumerate(lines):
+        if is_known(line):
+            page.one_entry(index, line.partition(":")[2].strip())
     found = cpu_env(lines)
     if "architecture" not in found or "cpu_count" not in found:
         page.empty()

@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean, pairs, strict_json, whole
+from console.i18n import N_
 
 _ROW = re.compile(r"(.+?)\s+(\d+|-)\s+(\d+|-)\s+(-?\d+|-)\s+(\d+%|-)\s+(/.*)")
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -19,7 +20,7 @@ def _rows(text: str, tool: str) -> list[tuple[str, int | None, int | None, int |
         if not line.strip():
             continue
         if not match:
-            page.fail(index, "this is not the row of a file system")
+            page.fail(index, N_("this is not the row of a file system"))
         rows.append((match[1], whole(match[2]), whole(match[3]), whole(match[4]), match[6]))
     return rows
 
@@ -52,7 +53,7 @@ def _blocks(text: str) -> list[dict[str, Any]]:
     value = strict_json(page.text, page)
     entries = value.get("blockdevices") if isinstance(value, dict) else None
     if not isinstance(entries, list):
-        page.fail(0, "there is no list of block devices")
+        page.fail(0, N_("there is no list of block devices"))
     return [{"name": e.get("name"), "type": e.get("type"), "size_bytes": whole(str(e.get("size"))),
              "rotational": {"1": True, "0": False, "true": True, "false": False}.get(str(e.get("rota")).lower()),
              "model": e.get("model"), "parent": e.get("pkname")} for e in entries if isinstance(e, dict)]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from console.facts.fact import MAX_OUTPUT_BYTES, TOO_LONG, UNREADABLE
+from console.i18n import N_
 
 MAX_LINE_CHARS = 64 << 10
 MAX_JSON_DEPTH = 64
@@ -47,6 +48,9 @@ def _decoded(raw: bytes) -> str:
     return raw.decode("utf-8-sig", "replace")
 
 
+_PADDED_KEY = re.compile(r"\S {4,}\S[^:]{0,80} : |[A-Za-z)\]] {2,}: |[A-Za-z)\]]: {3,}\S|(?:\S|^) {4,}[A-Z][A-Z_0-9]+:(?: |$)")
+
+
 class Page:
     """A recorded output as lines. Line numbers in errors count from 1."""
 
@@ -66,17 +70,22 @@ class Page:
         """(index, line without trailing blanks); refuses a line too long to be any tool's."""
         for index in range(start, len(self.lines)):
             if len(self.lines[index]) > MAX_LINE_CHARS:
-                self.fail(index, "the line is too long")
+                self.fail(index, N_("the line is too long"))
             yield index, self.lines[index].rstrip()
+
+    def one_entry(self, index: int, value: str) -> None:
+        """Refuse a value that holds a padded key of its own: the end of its line got lost."""
+        if "  " in value and _PADDED_KEY.search(value[:MAX_LINE_CHARS]):
+            self.fail(index, N_("two entries stand on one line"))
 
     def whole(self) -> None:
         """Refuse a page whose last line was not ended: what stands there may be part of a value."""
         if not self.ended:
-            self.fail(len(self.lines) - 1, "the page is cut off")
+            self.fail(len(self.lines) - 1, N_("the page is cut off"))
 
     def empty(self) -> NoReturn:
         """Raise for a page that holds nothing of what was looked for."""
-        self.fail(max(0, len(self.lines) - 1), "nothing that this tool prints was found")
+        self.fail(max(0, len(self.lines) - 1), N_("nothing that this tool prints was found"))
 
 
 def framed(page: Page) -> Page:
@@ -99,9 +108,9 @@ def measured(text: str | None) -> str | None:
 
 
 def version(text: str | None) -> str | None:
-    """The first word of a version; builds and dates that may follow it are no part of it."""
-    value = shown(text)
-    return value.split()[0] if value else None
+    """The first word of a version; builds and dates that may follow it are no part of it. Words such as "Not Found" are none."""
+    word = next(iter((shown(text) or "").split()), "")
+    return word if re.search("[0-9]", word) else None
 
 
 def titled(text: str | None) -> str | None:
@@ -154,17 +163,17 @@ def strict_json(text: str, page: Page) -> Any:
     if not start:
         page.empty()
     if _depth(text) > MAX_JSON_DEPTH:
-        page.fail(0, "the JSON is nested too deep")
+        page.fail(0, N_("the JSON is nested too deep"))
     try:
         decoder = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int)
         value, end = decoder.raw_decode(text, start.start())
     except RecursionError:
-        page.fail(0, "the JSON is nested too deep")
+        page.fail(0, N_("the JSON is nested too deep"))
     except ValueError as problem:
         at = getattr(problem, "pos", 0)
-        page.fail(text.count("\n", 0, at), "this is not JSON")
+        page.fail(text.count("\n", 0, at), N_("this is not JSON"))
     if text[end:].strip():
-        page.fail(text.count("\n", 0, end), "there is more after the JSON")
+        page.fail(text.count("\n", 0, end), N_("there is more after the JSON"))
     return value
 
 

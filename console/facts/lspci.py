@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.fact import Fact
 from console.facts.grammar import Page, clean
+from console.i18n import N_
 
 VENDORS = {"10de": "nvidia", "1002": "amd", "19e5": "ascend"}
 _VENDOR_NAMES = (("nvidia", "NVIDIA"), ("amd", "Advanced Micro Devices"), ("amd", "AMD/ATI"), ("ascend", "Huawei"))
@@ -51,7 +52,7 @@ def _function(page: Page, index: int, line: str) -> tuple[str | None, dict[str, 
                                         "vendor_id": plain[3], "device_id": plain[4]}) if plain[2] in _CLASSES else None
     match = _LINE.fullmatch(line)
     if not match:
-        page.fail(index, "this is not a PCI function")
+        page.fail(index, N_("this is not a PCI function"))
     is_wanted = match[3] in _CLASSES if match[3] else match[2].strip() in _CLASSES.values()
     if not is_wanted:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from console.facts.fact import Fact, file_fact, over_files
 from console.facts.grammar import Page, clean
+from console.i18n import N_
 
 _LINE = re.compile(r"([\w()]{1,60}):\s+(\d{1,18})(?: (kB))?")
 _KEYS = {"MemTotal": "mem_total_kib", "MemAvailable": "mem_available_kib", "SwapTotal": "swap_total_kib",
@@ -29,7 +30,7 @@ def meminfo_env(page: Page, more: bool = False) -> dict[str, Any]:
             continue
         key = line.split(":")[0].strip()
         if not match or (names.get(key, "").endswith("kib") and not match[3]):
-            page.fail(index, "this is not a line of /proc/meminfo")
+            page.fail(index, N_("this is not a line of /proc/meminfo"))
         if match[1] in names:
             found[names[match[1]]] = int(match[2])
     if "mem_total_kib" not in found:

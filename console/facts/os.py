@@ -7,15 +7,22 @@ from typing import Any
 
 from console.facts.fact import Fact, file_fact, over_files
 from console.facts.grammar import Page, clean, pairs, shown
+from console.i18n import N_
 
 # What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
 _SENTENCE = re.compile(r"[A-Za-z][\w ]{1,60} release [\w.]{1,20}(?: \([\w .\-]{1,40}\))?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=(.*)")
 
 
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
+_NAMED = re.compile(r"[\w.~^+\-]*")
+
+
 def _is_closed(text: str) -> bool:
-    """Whether a value that opens a quote closes it."""
-    return text[:1] not in ("'", '"') or (len(text) > 1 and text[-1] == text[0])
+    """Whether a value that opens a quote closes it, at its end and not before."""
+    if text[:1] not in ("'", '"'):
+        return '"' not in text
+    return bool(_QUOTED.fullmatch(text))
 
 
 def _unquoted(text: str) -> str:
@@ -41,8 +48,10 @@ def release_fields(page: Page) -> dict[str, str]:
             continue
         match = _ASSIGNMENT.fullmatch(text)
         if not match or not _is_closed(match[2].strip()):
-            page.fail(index, "this is not an assignment")
+            page.fail(index, N_("this is not an assignment"))
         found[match[1]] = _unquoted(match[2])
+        if match[1] in ("ID", "VERSION_ID") and not _NAMED.fullmatch(found[match[1]]):
+            page.fail(index, N_("this is not the name of a system or its version"))
     last = page.lines[-1].strip() if page.lines else ""
     if last.partition("=")[0] in ("ID", "VERSION_ID", "PRETTY_NAME") and last[-1] not in "\"'":
         page.whole()

@@ -6,6 +6,7 @@ from typing import Any
 
 from console.facts.fact import Fact
 from console.facts.grammar import Page, clean, whole
+from console.i18n import N_
 
 
 def _listening(text: str) -> list[dict[str, Any]]:
@@ -17,7 +18,7 @@ def _listening(text: str) -> list[dict[str, Any]]:
             continue
         address, mark, port = cells[3].rpartition(":") if len(cells) >= 5 else ("", "", "")
         if cells[0] != "LISTEN" or not mark or whole(port) is None:
-            page.fail(index, "this is not a listening socket")
+            page.fail(index, N_("this is not a listening socket"))
         bare = address.strip("[]").partition("%")[0]
         found.append({"address": bare, "port": whole(port), "everywhere": bare in ("*", "0.0.0.0", "::")})
     return found

@@ -24,6 +24,7 @@ from console.accelerators.toolerrors import tool_error
 from console.facts import collectenv, cpu, dmesg, lspci, memory, os, surroundings
 from console.facts.fact import UNKNOWN_TOOL
 from console.facts.grammar import Page, clean
+from console.i18n import N_, Said
 
 _WRAPPERS = frozenset({"env", "sudo", "timeout", "nice", "stdbuf", "command", "watch"})
 _CARRIERS = frozenset({"docker", "podman", "nerdctl", "kubectl", "oc", "crictl", "srun", "ssh", "singularity", "apptainer", "enroot", "wsl", "cmd",
@@ -124,12 +125,12 @@ def parse_recorded(tool: str, raw: bytes) -> dict[str, Any]:
         return {"vendor": vendor, "tool": tool} | failure
     page = Page(text, tool)
     if not text.strip():
-        page.fail(0, "the output is empty")
+        page.fail(0, N_("the output is empty"))
     try:
         found = read(page, call)
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as problem:
         # A layout that no reader foresaw must end as the named error that it is, whatever a reader stumbled over.
-        page.fail(0, f"the layout is not known ({type(problem).__name__})")
+        page.fail(0, Said(N_("the layout is not known ({type})"), type=type(problem).__name__))
     return {"vendor": found.pop("vendor", vendor), "tool": tool} | found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from console.facts.fact import Fact, file_fact
 from console.facts.grammar import Page, clean
+from console.i18n import N_
 
 _UP, _REJECT = 0x1, 0x200
 
@@ -30,7 +31,7 @@ def _routes(text: str) -> list[dict[str, Any]]:
             route = {"interface": cells[0], "destination": _address(cells[1]), "gateway": _address(cells[2]),
                      "mask": _address(cells[7]), "metric": metric}
         except (ValueError, IndexError, struct.error):
-            page.fail(index, "this is not a route")
+            page.fail(index, N_("this is not a route"))
         if flags & _UP:
             found.append(route | {"default": cells[1] == cells[7] == "00000000"})
     return found
@@ -47,7 +48,7 @@ def _routes6(text: str) -> list[dict[str, Any]]:
             destination, gateway = (str(ipaddress.IPv6Address(bytes.fromhex(cells[n]))) for n in (0, 4))
             prefix, metric, flags, interface = int(cells[1], 16), int(cells[5], 16), int(cells[8], 16), cells[9]
         except (ValueError, IndexError):
-            page.fail(index, "this is not a route")
+            page.fail(index, N_("this is not a route"))
         if flags & _UP and not flags & _REJECT and interface != "lo":
             found.append({"interface": interface, "destination": destination, "gateway": gateway, "prefix": prefix, "metric": metric,
                           "default": prefix == 0})
@@ -67,7 +68,7 @@ def _tables(text: str) -> list[dict[str, Any]]:
         target = words[0] if words[0] != "unicast" else words[1] if len(words) > 1 else ""
         said = dict(zip(words[1:], words[2:], strict=False))
         if target != "default" and not re.fullmatch(r"[0-9.]{7,15}(?:/\d{1,2})?", target) and not line[:1].isspace():
-            page.fail(index, "this is not a route")
+            page.fail(index, N_("this is not a route"))
         if said.get("table", "main") not in _MAIN_TABLES and not line[:1].isspace():
             destination, _, prefix = target.partition("/")
             found.append({"table": said["table"], "interface": said.get("dev"), "destination": "0.0.0.0" if target == "default" else destination,

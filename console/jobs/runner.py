@@ -182,7 +182,7 @@ class JobRunner:
 
     def _end(self, job: Job, ending: State) -> None:
         job.state = ending
-        error = job.error.as_dict() if isinstance(job.error, SealiftError) else None
+        error = job.error.kept() if isinstance(job.error, SealiftError) else None
         try:
             # The store may be the very thing that failed; the job's own error is the one to show.
             with contextlib.suppress(SealiftError, sqlite3.Error):

@@ -26,11 +26,13 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
 import psutil
+from paramiko.common import cMSG_CHANNEL_SUCCESS
 
 from console.errors import InputError, WorldError, code
 from console.i18n import N_
@@ -205,7 +207,7 @@ class PracticeServer:
 
     def _serve(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = paramiko.Transport(sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES)
+        link = _Link(sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES)
         link.add_server_key(self.key)
         link.packetizer.REKEY_BYTES = 1 << 36
         with self._lock:
@@ -311,6 +313,19 @@ def make_key(file: Path) -> str:
     return public
 
 
+class _Link(paramiko.Transport):
+    """A connection on which a command begins only once its request is answered: one that ends at once would else close its
+    channel before the client hears that it was taken, as no OpenSSH server does."""
+
+    then: Callable[[], None] | None = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if self.then is not None and data.packet.getbuffer()[:1] == cMSG_CHANNEL_SUCCESS:
+            begin, self.then = self.then, None
+            begin()
+
+
 class _Session(paramiko.ServerInterface):
     """What one client may do: log in as the account, run commands, reach loopback ports."""
 
@@ -336,7 +351,8 @@ class _Session(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        self._server.spawn(channel, command.decode("utf-8", "surrogateescape"))
+        line = command.decode("utf-8", "surrogateescape")
+        channel.get_transport().then = lambda: self._server.spawn(channel, line)
         return True
 
     def check_channel_direct_tcpip_request(self, chanid: int, origin: tuple, destination: tuple) -> int:

@@ -53,7 +53,7 @@ def check(ctx: Context, servers: Any, release: Release, record: ServerRecord, co
     except SealiftError as problem:
         ctx.checkpoint()
         ctx.result("unverified")
-        return {"name": record.name, "verdict": "unverified", "degree": "", "findings": [], "error": problem.as_dict()}
+        return {"name": record.name, "verdict": "unverified", "degree": "", "findings": [], "error": problem.kept()}
     verdict = "failed" if findings else "verified"
     ctx.result(verdict)
     return {"name": record.name, "verdict": verdict, "degree": degree, "findings": findings, "error": None}

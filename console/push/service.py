@@ -214,7 +214,7 @@ class PushService:
             verdict = "cancelled"
         except SealiftError as problem:
             cancelled = ctx.cancelled and problem.retryable
-            verdict, error = ("cancelled", None) if cancelled else (_verdict(problem), problem.as_dict())
+            verdict, error = ("cancelled", None) if cancelled else (_verdict(problem), problem.kept())
         finally:
             if means.chain is not None:
                 means.chain.absent(record.name)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from console.errors import InputError, SealiftError, code, shown
+from console.errors import InputError, SealiftError, code
 from console.i18n import N_, Said
 from console.servers.record import ServerRecord, check
 
@@ -39,10 +39,15 @@ class LineProblem:
 
 @dataclass
 class Imported:
-    """What a file holds: servers in file order, and every line that could not be used."""
+    """What a file holds: servers in file order, every line that could not be used, and on which line of a table each server is."""
 
     records: list[ServerRecord] = field(default_factory=list)
     problems: list[LineProblem] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def not_taken(self, name: str, problem: SealiftError) -> LineProblem:
+        """What to tell of a server that the file holds, and that was refused only by the book."""
+        return LineProblem(self.lines.get(name, 0), Said(N_("{host}: {problem}"), host=name, problem=problem.said()))
 
 
 def read_text(path) -> str:
@@ -65,8 +70,7 @@ def read_text(path) -> str:
 def why(problem: Exception) -> str:
     """The reason that an exception carries, still to be rendered in any language."""
     if isinstance(problem, SealiftError):
-        return Said(problem.kind.message, **{key: shown(value) if not isinstance(value, Said) else value
-                                             for key, value in problem.params.items()})  # fmt: skip
+        return problem.said()
     return problem.args[0] if problem.args and isinstance(problem.args[0], str) else str(problem)
 
 
@@ -78,16 +82,16 @@ def parse_csv(text: str, default_user: str | None = None) -> Imported:
         InputError: ``server.csv-header``; lines that are wrong are reported in the result.
     """
     rows = _Rows(text)
-    header, found, seen = _header(rows), Imported(problems=rows.problems), dict[str, int]()
+    header, found = _header(rows), Imported(problems=rows.problems)
     for line, cells in rows:
         try:
             record = check(_from_cells(header, cells, default_user or getpass.getuser()))
-            if record.name in seen:
-                raise ValueError(Said(N_("the name {name} is on line {line} already"), name=record.name, line=seen[record.name]))
+            if record.name in found.lines:
+                raise ValueError(Said(N_("the name {name} is on line {line} already"), name=record.name, line=found.lines[record.name]))
         except (ValueError, SealiftError) as problem:
             rows.note(line, why(problem))
         else:
-            seen[record.name] = line
+            found.lines[record.name] = line
             found.records.append(record)
     return found
 

@@ -58,7 +58,7 @@ NO_SHELL = code("inventory.no-shell", WorldError,
 
 @dataclass(frozen=True)
 class InventoryRecord:
-    """What one server answered at one time. ``error`` is that of ``SealiftError.as_dict`` when not reached."""
+    """What one server answered at one time. ``error`` is that of ``SealiftError.kept`` when not reached."""
 
     server: str
     taken_at: str
@@ -146,7 +146,7 @@ class InventoryService:
             before = None if run.full else self.latest(record.name, reached=True)
             evidence = self._ask(record, run, before, turn)
         except SealiftError as problem:
-            taken = InventoryRecord(record.name, utc_now(), False, problem.as_dict())
+            taken = InventoryRecord(record.name, utc_now(), False, problem.kept())
             run.checkpoint()
             table.add_inventory(self._engine.store, record.name, taken.taken_at, False, taken.error, {})
             return taken
@@ -258,7 +258,7 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
         except SealiftError as problem:
             if not link.alive:
                 raise
-            refused = problem.message()
+            refused = problem
     _cut_to_size(frames)
     missing = "no-sudo-password" if root == "no-password" else "needs-root"
     return {fact.id: known.evidence[fact.id] if number in frames and frames[number].kept and fact.id in known.evidence
@@ -285,10 +285,11 @@ def full_script(boundary: str) -> bytes:
     return framing.script([_command(n, f) for n, f in enumerate(known_facts()) if not f.of], boundary)
 
 
-def _evidence(fact: Fact, frame: framing.Frame | None, refused: str | None, missing: str) -> dict[str, Any]:
+def _evidence(fact: Fact, frame: framing.Frame | None, refused: SealiftError | None, missing: str) -> dict[str, Any]:
     if frame is None:
-        return {"argv": list(fact.argv), "exit_code": None, "stdout": "", "stderr": refused or "", "duration_s": None,
-                "truncated": False, "outcome": missing if fact.needs_root else "not-run"}
+        told = {"refused": refused.kept()} if refused and fact.needs_root else {}
+        return {"argv": list(fact.argv), "exit_code": None, "stdout": "", "stderr": refused.message() if told else "", "duration_s": None,
+                "truncated": False, "outcome": missing if fact.needs_root else "not-run"} | told
     outcome = "absent" if frame.absent else "hung-before" if frame.hung else "ran" if frame.ended or frame.truncated else "hung"
     return {"argv": list(fact.argv), "exit_code": frame.exit_code, "stdout": _text(frame.stdout),
             "stderr": _text(frame.stderr), "duration_s": frame.duration_s, "truncated": frame.truncated,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from console.errors import SealiftError, shown
+from console.errors import SealiftError, remade
 from console.facts.fact import Fact
 from console.i18n import N_, Said
 
@@ -25,7 +25,8 @@ class FactResult:
     """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not.
 
     ``evidence`` holds ``argv``, ``exit_code``, ``stdout``, ``stderr``, ``duration_s``, ``truncated`` and
-    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``no-sudo-password``, ``not-run``, ``hung-before``).
+    ``outcome`` (``ran``, ``absent``, ``hung``, ``needs-root``, ``no-sudo-password``, ``not-run``, ``hung-before``);
+    where root was refused also ``refused``, as ``SealiftError.kept`` gives it.
     """
 
     id: str
@@ -46,7 +47,7 @@ def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
         return "absent", None, Said(N_("{tool} is not there"), tool=tool)
     if outcome in _NOT_RUN:
-        return "unreadable", None, seen["stderr"] or Said(_NOT_RUN[outcome])
+        return "unreadable", None, _refusal(seen) or Said(_NOT_RUN[outcome])
     if outcome == "hung" or (exit_code in _TIMED_OUT and (seen["duration_s"] or 0) >= fact.timeout_s - 1):
         return "unreadable", None, Said(N_("{tool} did not end within {timeout_s} s"), tool=tool, timeout_s=f"{fact.timeout_s:g}")
     if seen["truncated"]:
@@ -59,11 +60,17 @@ def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     return _parsed(fact, seen)
 
 
+def _refusal(seen: dict[str, Any]) -> str | None:
+    """Why root was refused; evidence of before this was kept as an error holds it as English text."""
+    problem = remade(seen["refused"]) if seen.get("refused") else None
+    return problem.said() if problem else seen["stderr"] or None
+
+
 def _parsed(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     try:
         value = fact.parse(seen["stdout"])
     except SealiftError as problem:
-        return "unreadable", None, Said(problem.kind.message, **{k: shown(v) for k, v in problem.params.items()})
+        return "unreadable", None, problem.said()
     except Exception as problem:  # a parser that meets a layout nobody foresaw must not cost the server its inventory
         return "unreadable", None, f"{type(problem).__name__}: {problem}"[:300]
     if value is None or (hasattr(value, "__len__") and len(value) == 0):

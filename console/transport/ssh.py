@@ -745,7 +745,7 @@ class SshTransport:
                 raise self.lost("starting a command") from None
             if "imeout" in str(problem):
                 raise self.late(self._open_s, "starting a command") from None
-            raise CHANNEL_REFUSED(server=self.server, reason=str(problem)) from None
+            raise CHANNEL_REFUSED(server=self.server, reason=N_("it closed the channel")) from None
         finally:
             if watchdog:
                 watchdog.cancel()

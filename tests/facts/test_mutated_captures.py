@@ -147,3 +147,57 @@ def test_entries_of_a_newer_tool_change_nothing(chosen, word) -> None:
         assert problem.code == "inventory.unreadable-output"
         return
     assert _told(found) == _told(_truth(path))
+
+
+COUNTS = {"device_count", "npu_count", "pci_function_count", "physical_gpu_count", "xid_line_count", "rows_still_printed", "vendor", "truncated"}
+"""What is counted over the page; a page that lost a line may well count less."""
+
+
+def _values(value: Any, path: tuple = ()) -> dict[tuple, Any]:
+    """Every single value by where it stands; devices by their numbers, so that one that is missing shifts no other."""
+    if isinstance(value, dict):
+        return {k: v for name, part in value.items() if name not in COUNTS for k, v in _values(part, (*path, name)).items()}
+    if isinstance(value, list) and path[-1:] == ("devices",) and all(isinstance(part, dict) and "index" in part for part in value):
+        return {k: v for part in value for k, v in _values(part, (*path, part["index"], part.get("chip"))).items()}
+    return {} if isinstance(value, list) else {path: value}
+
+
+def _changed(chosen: tuple[str, str], text: bytes) -> dict[tuple, tuple[Any, Any]]:
+    """What is said of the same thing, and otherwise, once a recording is changed; nothing when that is refused."""
+    path, tool = chosen
+    try:
+        found = _values(_told(parse_recorded(tool, text)))
+    except InputError as problem:
+        assert problem.code == "inventory.unreadable-output"
+        return {}
+    truth = _values(_told(_truth(path)))
+    return {key: (truth[key], value) for key, value in found.items() if key in truth and truth[key] != value}
+
+
+PADDED = [(path, tool) for path, tool in INDEX if any(part in path for part in (
+    "/smi-q/", "/version/", "/npu-smi-t-", "/os-release/", "/lscpu/", "/list-L/", "/amd-smi-static/", "/amd-smi-list/", "/version-info/",
+    "/toolkit-install-info/", "/rocm-smi-a/", "/smi-table/", "/npu-smi-info/", "/topo-m/", "/npu-smi-m/", "/meminfo/"))]  # fmt: skip
+
+
+@needs_captures
+@slow
+@given(chosen=st.sampled_from(PADDED) if PADDED else st.nothing(), data=st.data())
+def test_a_line_end_that_got_lost_makes_no_value_of_two(chosen, data) -> None:
+    lines = (CAPTURES / chosen[0]).read_bytes().split(b"\n")
+    at = data.draw(st.integers(0, len(lines) - 2))
+    text = b"\n".join([*lines[:at], lines[at] + lines[at + 1], *lines[at + 2 :]])
+    assert not _changed(chosen, text), (chosen[0], lines[at : at + 2])
+
+
+# Where an entry is missed, another one of the same meaning is taken: a draw of power of the module, a second sensor, another name.
+OTHERS = {"power_w", "temperature_c", "temperature_sensor", "device_id", "name", "model_name", "error_codes", "ret_code"}
+
+
+@needs_captures
+@slow
+@given(chosen=st.sampled_from([entry for entry in INDEX if "lspci" not in entry[0]]) if INDEX else st.nothing(), data=st.data())
+def test_a_line_that_got_lost_gives_no_device_the_values_of_another(chosen, data) -> None:
+    lines = (CAPTURES / chosen[0]).read_bytes().split(b"\n")
+    at = data.draw(st.integers(0, len(lines) - 1))
+    changed = _changed(chosen, b"\n".join([*lines[:at], *lines[at + 1 :]]))
+    assert not {key for key in changed if key[-1] not in OTHERS and "fields" not in key and key[0] != "error_kind"}, (chosen[0], lines[at], changed)

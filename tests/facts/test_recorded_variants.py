@@ -348,3 +348,68 @@ def test_cards_of_hygon_name_themselves() -> None:
     card = '{"card0": {"Device ID": "0x1", "Card Series": "D1", "Card Vendor": "%s", "HCU use (%%)": "0.0"}}\n'
     assert read("rocm-smi -a --json", card % "Chengdu Haiguang Q.")["vendor"] == "hygon"
     assert read("rocm-smi -a --json", (card % "AMD").replace("HCU", "GPU"))["vendor"] == "amd"
+
+
+# --- words that are no version, and tools of a later year ------------------------------------------------------------
+
+WIDE = """\
++-----------------------------------------------------------------------------------------+
+| NVIDIA-SMI 550.144.02             Driver Version: 550.144.02     CUDA Version: 12.4     |
+|-----------------------------------------+------------------------+----------------------+
+| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |
+| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |
+|                                         |                        |               MIG M. |
+|=========================================+========================+======================|
+|   0  NVIDIA Q40S                    On  |   00000000:0C:00.0 Off |                    0 |
+| N/A   41C    P8             25W /  350W |       3MiB /  46068MiB |      2%      Default |
+|                                         |                        |                  N/A |
++-----------------------------------------+------------------------+----------------------+
+"""
+
+
+@pytest.mark.parametrize("words", ["Not Found", "N/A", "ERR!", "Unknown Error", "Not Supported"])
+def test_words_are_no_version(words: str) -> None:
+    """A host of virtual GPUs has no CUDA."""
+    head = f"| NVIDIA-SMI 550.144.02             Driver Version: 550.144.02     CUDA Version: {words:<10} |"
+    table = "\n".join(head if "NVIDIA-SMI" in line else line for line in WIDE.splitlines()) + "\n"
+    assert (read("nvidia-smi", WIDE)["cuda_version"], read("nvidia-smi", WIDE)["driver_version"]) == ("12.4", "550.144.02")
+    found = read("nvidia-smi", table)
+    assert found["cuda_version"] is None and found["driver_version"] == "550.144.02" and found["device_count"] == 1
+    log = f"==============NVSMI LOG==============\n\nDriver Version : {words}\nCUDA Version : {words}\n\nGPU 00000000:0C:00.0\n    Processes : None\n"
+    found = read("nvidia-smi -q", log)
+    assert found["cuda_version"] is None and found["driver_version"] is None
+
+
+@pytest.mark.parametrize(("tool", "text", "wanted"), [
+    ("cat /usr/local/Ascend/cann/version.info", "Version=8.9.1\nversion_dir=cann-8.9.1\ntimestamp=20990101\n", {"cann_version": "8.9.1"}),
+    ("cat /usr/local/Ascend/ascend-toolkit/latest/runtime/version.info", "Version=7.9.0.1\nversion_dir=8.4.RC9\n", {"cann_version": "8.4.RC9"}),
+    ("cat /usr/local/Ascend/mindie/latest/version.info", "Ascend-mindie : MindIE 9.1\nmindie-rt: 9.1\nPlatform : aarch64\n",
+     {"fields": {"Ascend-mindie": "MindIE 9.1", "mindie-rt": "9.1", "Platform": "aarch64"}}),
+])  # fmt: skip
+def test_versions_of_what_is_installed(tool: str, text: str, wanted: dict) -> None:
+    found = read(tool, text)
+    assert {key: found.get(key) for key in wanted} == wanted
+
+
+def test_what_the_switch_at_the_other_end_tells() -> None:
+    text = ("Chassis ID TLV\n\tMAC: 02:00:5e:00:00:07\nPort ID TLV\n\tIfname: 400GE9/0/7\nTime to Live TLV\n\t90\nSystem Description TLV\n"
+            "\tSwitch of a kind\n\tSecond line: more\nEnd of LLDPDU TLV\n")  # fmt: skip
+    assert read("hccn_tool -i 3 -lldp -g", text)["fields"] == {
+        "Chassis ID TLV": "MAC: 02:00:5e:00:00:07", "Port ID TLV": "Ifname: 400GE9/0/7", "Time to Live TLV": "90",
+        "System Description TLV": "Switch of a kind\nSecond line: more", "End of LLDPDU TLV": ""}  # fmt: skip
+    for wrong in ("\tMAC: 02:00:5e:00:00:07\n", text + "Chassis ID TLV\n", text + "words\n", text[:-1]):
+        with pytest.raises(InputError):
+            read("hccn_tool -i 3 -lldp -g", wrong)
+
+
+@pytest.mark.parametrize(("tool", "text"), [
+    ("amd-smi list", "ERROR: Drivers not loaded (amdgpu not found in modules)\n"),
+    ("amd-smi", "AMDSMI Error code: 34 | AMDSMI_STATUS_DRIVER_NOT_LOADED - Driver not loaded\n")])
+def test_a_driver_that_is_not_loaded_in_the_words_of_amd_smi(tool: str, text: str) -> None:
+    assert read(tool, text)["error_kind"] == "driver_not_running"
+
+
+def test_links_that_are_down_without_the_mark_of_the_library() -> None:
+    page = ("GPU 0: NVIDIA Q1 (UUID: GPU-00000000-0000-0000-0000-000000000001)\n\t Link 0: 50 GB/s\n\t Link 1: <inactive>\n"
+            "GPU 1: NVIDIA Q2 (UUID: GPU-00000000-0000-0000-0000-000000000002)\nUnable to retrieve NVLink information as all links are inActive\n")
+    assert [d["nvlinks"] for d in read("nvidia-smi nvlink -s", page)["devices"]] == [["50 GB/s", "<inactive>"], []]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
+import paramiko
 import psutil
 import pytest
+from paramiko.common import cMSG_CHANNEL_SUCCESS
 
 from console.assets import asset
 from console.errors import SealiftError
 from console.practice.host import HOSTS
-from console.practice.server import MARK, parse_fault
+from console.practice.server import MARK, PracticeServer, parse_fault
 from console.transport.ssh import connect
 
 
@@ -157,3 +160,18 @@ def test_a_small_disk_shows_in_df(practice_server):
     server = practice_server("small", disk_bytes=10 << 20)
     row = out(server, "df -P -k .").splitlines()[1].split()
     assert int(row[1]) == 10 << 10 and int(row[3]) <= 10 << 10
+
+
+def test_a_command_that_ends_at_once_was_answered_first(server, monkeypatch):
+    """The answer to the request may be held up for longer than the command takes, as on a busy machine."""
+    sent, ended = paramiko.Transport._send_user_message, threading.Event()
+
+    def held_up(link, data):
+        if data.packet.getbuffer()[:1] == cMSG_CHANNEL_SUCCESS:
+            ended.wait(0.3)
+        sent(link, data)
+
+    monkeypatch.setattr(PracticeServer, "finished", lambda server, run: (server._runs.discard(run), ended.set()))
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", held_up)
+    with closing(connect(server.target())) as link:
+        assert link.run(("echo", "done")).stdout == b"done\n"

@@ -259,3 +259,11 @@ def test_the_same_as_ssh_itself_says(lines, tmp_path_factory):
     first = next((line.split(" ", 1)[1] for line in said.splitlines() if line.startswith("identityfile ")), None)
     assert one.identity_file == (first if "IdentityFile" in said or first.startswith("/k") else None), text
     assert bool(one.jump) == ("proxyjump" in wanted and wanted["proxyjump"] != "none"), text
+
+
+def test_what_only_the_book_refuses_is_told_with_its_line(engine):
+    found = parse_csv("name,address,jump\ngood,10.0.0.1,\n\nbehind,10.0.0.2,nobody\n")
+    added, refused = engine.servers.add_all(found.records)
+    told = [found.not_taken(name, problem) for name, problem in refused]
+    assert [r.name for r in added] == ["good"] and [(p.line, "nobody" in p.text) for p in told] == [(4, True)]
+    assert told[0].text.into("zh_CN") != told[0].text

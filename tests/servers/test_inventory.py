@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from contextlib import closing
@@ -133,6 +134,9 @@ def test_what_goes_wrong_with_sudo_costs_only_what_needs_root(practice_server, m
         seen = gather(link, wanted, root="sudo")
     found = {f.id: judge(f, seen[f.id]) for f in wanted}
     assert found["a.plain"].value == "hi" and found["b.root"].state == "unreadable" and why in found["b.root"].reason
+    # As it comes out of the store, for a reader of Chinese.
+    later = judge(wanted[1], json.loads(json.dumps(seen["b.root"]))).reason
+    assert later == found["b.root"].reason and not later.into("zh_CN").isascii() and "refused" not in seen["a.plain"]
 
 
 def test_a_sudo_password_that_is_missing_is_not_called_a_missing_sudo(engine, practice_server):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import re
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
 from console.engine import Engine
 from console.servers.record import ServerRecord
@@ -16,6 +17,8 @@ from tests.ui.fit import cut_off
 from tests.ui.test_keyboard import twice
 from tests.ui.test_screens import opened, settled
 from ui.models.rows import RECORD
+from ui.screens.site import _Halves
+from ui.widgets.basic import Banner, WrapLabel
 
 LONG_MS = 60_000
 NVIDIA, AMD, FAULTY = "practice-nvidia", "practice-amd", "practice-faulty"
@@ -275,3 +278,28 @@ def test_rubbish_is_left_alone_while_something_is_going_on(qtbot, window, monkey
     mine.stop()
     assert gc.isenabled()
     gc.disable()
+
+
+def test_what_a_larger_window_gains_goes_to_the_picture(qtbot):
+    beside, details = QWidget(), QWidget()
+    details.setMinimumWidth(390)
+    split = _Halves(beside, details)
+    qtbot.addWidget(split)
+    split.turn(Qt.Orientation.Horizontal)
+    split.show()
+    for width in (800, 1700, 900):
+        split.resize(width, 500)
+        assert 390 <= details.width() <= 480 and beside.width() == width - details.width() - split.handleWidth()
+    split.moveSplitter(300, 1)
+    chosen = split.sizes()[0] / 900
+    split.resize(1400, 500)
+    assert abs(split.sizes()[0] / 1400 - chosen) < 0.02  # the border stays where somebody put it
+
+
+def test_a_fingerprint_in_a_banner_can_be_read_whole(qtbot):
+    mark = "SHA256:gI1zLm2N6dS8sBv0E6Zr4CkPj0x9sQYtqWbO3uKfHcA"
+    banner = Banner("fail", f"Offered now: {mark}.", mark)
+    qtbot.addWidget(banner)
+    words = [one.text() for one in banner.findChildren(WrapLabel)]
+    assert len(words) == 2 and all(mark in text.replace("\u200b", "") for text in words)
+    assert max(len(piece) for text in words for piece in re.split("[ \u200b]", text)) <= 17

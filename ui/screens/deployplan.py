@@ -60,7 +60,7 @@ def _show_changes(say: Say, lang: str, box: Any, part: dict[str, Any] | None) ->
         box.addLayout(line)
     if part["refused"]:
         message, remedy = wording.problem(part["refused"], lang)
-        box.addWidget(Banner("fail", breakable(message), breakable(remedy)))
+        box.addWidget(Banner("fail", message, remedy))
     elif not part["changes"]:
         box.addWidget(Banner("ok", say(N_("Nothing to change: it is already so."))))
 

@@ -35,7 +35,7 @@ class JobRun(Card):
         self._screen, self._place, self._names, t = screen, place, names, screen.t
         self.job: str | None = None
         self._taken_up, self._paused = False, False
-        self._runs = ServerRuns(t, wording.outcome)
+        self._runs = ServerRuns(t, wording.outcome, lambda error: wording.problem(error, screen.desk.lang)[0])
         self._runs.expect(names)
         self._phase, self._numbers = ElidedLabel("", "muted"), label("", "small")
         self._hold = button(t("&Pause"), self._hold_or_go_on, icon="pause",

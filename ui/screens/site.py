@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QPoint, Qt, QTimer
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QLineEdit, QMenu, QPushButton, QSplitter, QStackedWidget, QWidget
 
 from console import units
@@ -42,6 +42,38 @@ __all__ = ["ServerView", "SiteScreen", "device_summary"]
 PICTURE, TABLE = 0, 1
 COUNT_MS = 250
 FIRST_COLUMNS = ["name", "state", "devices", "memory", "address", "asked"]
+
+
+class _Halves(QSplitter):
+    """The servers, and the details: beside a picture as wide as their lines need, so that what a larger window gains goes to the
+    picture; until somebody moves the border."""
+
+    def __init__(self, *parts: QWidget):
+        super().__init__(childrenCollapsible=False)
+        self._moved = False
+        self.setHandleWidth(theme.M)
+        for part in parts:
+            self.addWidget(part)
+        self.splitterMoved.connect(lambda: setattr(self, "_moved", True))
+
+    def turn(self, orientation: Qt.Orientation) -> None:
+        """Stand beside or above each other."""
+        self.setOrientation(orientation)
+        self._moved = False
+        self._share()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Qt's."""
+        super().resizeEvent(event)
+        if not self._moved:
+            self._share()
+
+    def _share(self) -> None:
+        if self.orientation() == Qt.Orientation.Vertical:
+            self.setSizes([300, 300])
+            return
+        details = max(404, min(self.width() // 3, 480))
+        self.setSizes([self.width() - self.handleWidth() - details, details])
 
 
 class SiteScreen(Screen):
@@ -125,10 +157,7 @@ class SiteScreen(Screen):
         self._kinds.addWidget(self._picture)
         self._kinds.addWidget(self._table)
         self._details = Details(self)
-        split = self._split = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False)
-        split.setHandleWidth(theme.M)
-        split.addWidget(self._kinds)
-        split.addWidget(self._details)
+        split = self._split = _Halves(self._kinds, self._details)
         tools = row(self._segments(), self._filter, *self._choices(), gap=theme.S)
         tools.setStretch(1, 1)
         states = row(self._chips, self._counts, gap=theme.M)
@@ -298,10 +327,7 @@ class SiteScreen(Screen):
         self.memory["view"] = kind
         self._segment.button(kind).setChecked(True)
         self._kinds.setCurrentIndex(kind)
-        self._split.setOrientation(Qt.Orientation.Vertical if kind else Qt.Orientation.Horizontal)
-        self._split.setStretchFactor(0, 1 if kind else 5)  # what a larger window gains goes to the picture
-        self._split.setStretchFactor(1, 1)
-        self._split.setSizes([300, 300] if kind else [self.width() - 500, 440] if self.width() > 1100 else [372, 404])
+        self._split.turn(Qt.Orientation.Vertical if kind else Qt.Orientation.Horizontal)
         for widget in (self._level, self._group):
             widget.setVisible(kind == PICTURE)
         self._which.setVisible(kind == TABLE)

@@ -34,7 +34,7 @@ class ImportServersDialog(Dialog):
 
     def __init__(self, parent: QWidget, desk: Desk, path: str, found: Imported, there: set[str], then: Callable[[], Any]):
         t = desk.t
-        self._desk, self._then = desk, then
+        self._desk, self._then, self._file = desk, then, found
         self._rows = [_Row(record, record.name in there) for record in found.records]
         self._new = [row.record for row in self._rows if not row.there]
         columns = [Column(t("Name"), lambda r: r.record.name, width=140),
@@ -87,7 +87,7 @@ class ImportServersDialog(Dialog):
             self.accept()
             return
         t = self._desk.t
-        problems = [LineProblem(0, f"{name}: {problem.message(self._desk.lang)}") for name, problem in refused]
+        problems = [self._file.not_taken(name, problem) for name, problem in refused]
         self._show_problems(t("{count} servers were not added", count=len(refused)), problems)
         self._add_button.hide()
         self._cancel.setText(t("C&lose"))

@@ -44,7 +44,7 @@ def fetch_spec(engine: Any, say: Callable[..., str], names: Iterable[str]) -> Jo
         try:
             return name, OFFERED, {"line": engine.servers.offered_key(name, bastions=bastions, heard=turn.heard).line}
         except SealiftError as problem:
-            return name, SILENT, {"error": problem.as_dict()}
+            return name, SILENT, {"error": problem.kept()}
 
     def run(ctx: Context) -> None:
         _side_by_side(ctx, names, one)
@@ -73,7 +73,7 @@ def trust_spec(engine: Any, say: Callable[..., str], wanted: dict[str, str]) -> 
         try:
             engine.servers.trust(name, wanted[name], bastions=bastions)
         except SealiftError as problem:
-            return name, REFUSED, {"error": problem.as_dict()}
+            return name, REFUSED, {"error": problem.kept()}
         return name, TRUSTED, {}
 
     def run(ctx: Context) -> None:

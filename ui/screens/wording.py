@@ -170,7 +170,10 @@ def fact_answer(fact: Any, say: Callable[..., str]) -> str:
              "unreadable": N_("Could not be read")}
     said = say(words.get(fact.state, fact.state))
     reason = getattr(fact, "reason", None)
-    return f"{said}: {say(reason.text, **reason.params) if isinstance(reason, Said) else reason}" if reason else said
+    if not reason:
+        return said
+    why = say(reason.text, **reason.params) if isinstance(reason, Said) else reason
+    return why if fact.state == "absent" else f"{said}: {why}"
 
 
 def short(value: Any) -> str:

@@ -327,9 +327,10 @@ class Banner(QFrame):
     def __init__(self, tone: str, text: str, detail: str = "", *actions: QWidget):
         super().__init__()
         self.setProperty("role", f"banner-{tone}")
-        words = column(label(text, "strong", wrap=True), gap=2)
+        # A fingerprint that a person is to compare must not end at the edge.
+        words = column(label(breakable(text), "strong", wrap=True), gap=2)
         if detail:
-            words.addWidget(label(detail, wrap=True))
+            words.addWidget(label(breakable(detail), wrap=True))
         mark = picture(icons.TONE_ICONS[tone], theme.palette().tone(tone).name(), 20)
         layout = row(mark, gap=theme.M, margins=(theme.M, theme.M - 2, theme.M, theme.M - 2))
         layout.setAlignment(mark, Qt.AlignmentFlag.AlignTop)

@@ -351,7 +351,8 @@ class ServerPicture(QAbstractScrollArea):
         where = self.place_of(name, device) if device else None
         if where is not None and where != card:
             painter.setPen(QPen(QColor(shades.text), 2))
-            painter.drawRoundedRect(QRectF(where.translated(0, offset)).adjusted(-1, -1, 1, 1), 5, 5)
+            curve = 1 if self.level is OVERVIEW else 5  # the tile of an overview is too small for a curve
+            painter.drawRoundedRect(QRectF(where.translated(0, offset)).adjusted(-1, -1, 1, 1), curve, curve)
 
     # -- pointer --------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
@@ -16,13 +17,16 @@ from ui.widgets.jobstrip import amount
 Words = Callable[[str | None], tuple[str, str]]
 """From an outcome to its tone and word."""
 
+Why = Callable[[dict[str, Any]], str]
+"""From an error that was kept to its message in the reader's language."""
+
 
 class ServerRuns(QWidget):
     """One row a server, in the order in which they were first heard of."""
 
-    def __init__(self, say: Callable[..., str], words: Words):
+    def __init__(self, say: Callable[..., str], words: Words, why: Why):
         super().__init__()
-        self._say, self._words = say, words
+        self._say, self._words, self._why = say, words, why
         self._rows: dict[str, _Row] = {}
         self._notes = label("", "small", wrap=True)
         self._notes.hide()
@@ -57,13 +61,13 @@ class ServerRuns(QWidget):
 
     def _row(self, name: str) -> _Row:
         if name not in self._rows:
-            self._rows[name] = _Row(self._grid, len(self._rows), name, self._say, self._words)
+            self._rows[name] = _Row(self._grid, len(self._rows), name, self._say, self._words, self._why)
         return self._rows[name]
 
 
 class _Row:
-    def __init__(self, grid: QGridLayout, place: int, name: str, say: Callable[..., str], words: Words):
-        self._say, self._words = say, words
+    def __init__(self, grid: QGridLayout, place: int, name: str, say: Callable[..., str], words: Words, why: Why):
+        self._say, self._words, self._why = say, words, why
         self._name, self._phase, self._bar = ElidedLabel(name, "strong"), ElidedLabel("", "small"), ProgressLine()
         self._numbers, self._badge = ElidedLabel("", "small"), Badge()
         self._name.setMinimumWidth(130)
@@ -79,7 +83,7 @@ class _Row:
             self._badge.show_status(tone, self._say(word))
             self._bar.show_part(1.0 if tone == "ok" else part.gauge.part or 0.0, tone if tone != "muted" else "accent")
             error = part.detail.get("error")
-            self._phase.setText(str(error.get("message", "")) if isinstance(error, dict) else "")
+            self._phase.setText(self._why(error) if isinstance(error, dict) else "")
             self._numbers.setText("")
             return
         started = bool(part.phase or part.gauge.unit)
