@@ -12,12 +12,13 @@ render the text in the reader's language.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.i18n import N_, into, tr
+from console.i18n import N_, Said, into, tr
 
 EXIT_DONE, EXIT_BAD_VERDICT, EXIT_USAGE, EXIT_FAILED, EXIT_DENIED, EXIT_CANCELLED = 0, 1, 2, 3, 4, 130
 """The exit codes of the program; `contract` of the command line."""
@@ -64,10 +65,13 @@ class SealiftError(Exception):
         ours = {name: tr(value, lang) for name in OWN_WORDS if type(value := self.params.get(name)) is str}
         return {name: shown(into(value, lang)) for name, value in (self.params | ours).items()}
 
-    def as_dict(self, lang: str = "en") -> dict[str, Any]:
-        """The ``error`` object of the JSON interface."""
-        return {"code": self.code, "message": self.message(lang), "remedy": self.remedy(lang),
+    def as_dict(self, lang: str | None = None) -> dict[str, Any]:
+        """The ``error`` object of the JSON interface. Without a language it is the form that is kept: its ``texts`` are what it takes to
+        render the reasons in it in any language later."""
+        told = {"code": self.code, "message": self.message(lang or "en"), "remedy": self.remedy(lang or "en"),
                 "retryable": self.retryable, "details": self.params}
+        texts = {name: value.kept() for name, value in self.params.items() if isinstance(value, Said)} if lang is None else {}
+        return told | {"texts": texts} if texts else told
 
 
 class WorldError(SealiftError):
@@ -139,8 +143,24 @@ def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
     kind = _KINDS.get(str(kept.get("code", "")))
     if kind is None:
         return str(shown(str(kept.get("message", "")))), str(shown(str(kept.get("remedy", ""))))
-    problem = kind(**(kept.get("details") or {}))
+    texts = {name: Said.again(text) for name, text in (kept.get("texts") or {}).items()}
+    problem = kind(**(kept.get("details") or {}) | {name: text for name, text in texts.items() if text is not None})
     return problem.message(lang), problem.remedy(lang)
+
+
+def why(problem: BaseException) -> str:
+    """The reason that an exception carries, to be rendered in any language wherever it is one of our texts."""
+    if isinstance(problem, SealiftError):
+        return Said(problem.kind.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in problem.params.items()})
+    if isinstance(problem, json.JSONDecodeError):
+        return Said(N_("it is not JSON at character {at}"), at=problem.pos)
+    if isinstance(problem, UnicodeError):
+        return N_("it is not UTF-8")
+    if isinstance(problem, RecursionError):
+        return N_("it is nested too deeply")
+    if isinstance(problem, OSError):
+        return problem.strerror or type(problem).__name__
+    return problem.args[0] if problem.args and isinstance(problem.args[0], str) else str(problem)
 
 
 def shown(value: Any, limit: int = 2000) -> Any:
@@ -150,6 +170,11 @@ def shown(value: Any, limit: int = 2000) -> Any:
     text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
+
+SYSTEM = (N_("Permission denied"), N_("No such file or directory"), N_("No space left on device"), N_("Input/output error"), N_("Read-only file system"),
+          N_("Is a directory"), N_("Not a directory"), N_("File exists"), N_("File name too long"), N_("Directory not empty"), N_("Device or resource busy"),
+          N_("Operation not permitted"), N_("No such device"), N_("Disk quota exceeded"), N_("File too large"), N_("Invalid argument"))
+"""What the operating system says when a file cannot be read or written: these stand as reasons in errors, and are rendered like them."""
 
 INTERNAL = code("internal.bug", BugError, N_("Sealift met a condition that it should not have: {what}."),
                 N_("Save a crash report from the Help menu and send it to whoever supports this installation."))

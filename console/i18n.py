@@ -63,6 +63,19 @@ class Said(str):
         """The text in ``lang``."""
         return tr(self.text, lang, **self.params)
 
+    def kept(self) -> dict[str, Any]:
+        """What it takes to render it another time, as JSON holds it."""
+        return {"text": str(self.text), "params": {name: {"said": value.kept()} if isinstance(value, Said) else value
+                                                   for name, value in self.params.items()}}
+
+    @classmethod
+    def again(cls, kept: Any) -> Said | None:
+        """The text that :meth:`kept` wrote down; None for anything else."""
+        if not isinstance(kept, dict) or not isinstance(kept.get("text"), str) or not isinstance(kept.get("params"), dict):
+            return None
+        return cls(kept["text"], **{str(name): cls.again(value.get("said")) if isinstance(value, dict) else value
+                                    for name, value in kept["params"].items()})
+
 
 def into(value: Any, lang: str) -> Any:
     """``value`` in ``lang`` where it is a text that knows how, else itself."""

@@ -96,6 +96,45 @@ def test_no_translation_is_left_over():
     assert not unused, "nothing uses:\n" + "\n".join(unused)
 
 
+REASONED = ("console/audit", "console/bundles", "console/trust")
+ASKED_FIRST = frozenset({"refuse", "_refuse", "wrong"})
+"""Functions that make an error of a reason, their first argument."""
+
+
+def bare(node: ast.expr | None) -> bool:
+    """Whether a reason is words that no table can hold: written out as they are, put together, or some exception's own."""
+    if isinstance(node, ast.BoolOp):
+        return any(map(bare, node.values))
+    if isinstance(node, ast.IfExp):
+        return bare(node.body) or bare(node.orelse)
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and node.value not in ("", "?")
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("str", "repr"))
+
+
+def unreadable_reasons(source: str) -> Iterator[int]:
+    """Lines of ``source`` with a reason in an error that stays English whoever reads it."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+        reasons = [k.value for k in node.keywords if k.arg == "reason"]
+        if name in ASKED_FIRST:
+            reasons += node.args[:1]
+        elif name == "_need":
+            reasons += node.args[1:2]
+        if any(map(bare, reasons)):
+            yield node.lineno
+
+
+def test_reasons_inside_of_errors_are_texts_too():
+    source = 'KIND(reason="a"); refuse(f"{x}"); KIND(reason=e.strerror or str(e)); KIND(reason=N_("b")); refuse(N_("c"), x=1); KIND(reason=e.strerror or "?")'
+    assert len(list(unreadable_reasons(source))) == 3
+    found = [f"{file.relative_to(ROOT).as_posix()}:{line}" for folder in REASONED for file in sorted((ROOT / folder).rglob("*.py"))
+             for line in unreadable_reasons(file.read_text(encoding="utf-8"))]
+    assert not found, "reasons that no table can hold:\n" + "\n".join(found)
+
+
 def test_a_text_has_one_translation():
     values: dict[str, dict[str, str]] = {}
     for name, table in tables().items():

@@ -17,8 +17,8 @@ from console.bundles import layout
 from console.bundles.inspection import Beliefs, Inspection
 from console.bundles.manifest import Statement
 from console.bundles.screening import REMARK, Finding
-from console.errors import SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import SealiftError, VerdictError, code, why
+from console.i18n import N_, Said
 from console.jobs.job import Context
 from console.store import library as table
 from console.trust.canonical import decode
@@ -109,7 +109,7 @@ def accept(engine: Engine, ctx: Context, seen: Inspection, overrides: frozenset[
     for objection in remaining:
         if objection.override is None or objection.override not in overrides:
             told = [objection, *remaining]
-            objection.error.params["findings"] = [{"code": o.error.code.removeprefix("bundle."), "path": layout.RELEASE, "message": str(o.error)}
+            objection.error.params["findings"] = [{"code": o.error.code.removeprefix("bundle."), "path": layout.RELEASE, "message": why(o.error)}
                                                   for o in told]
             raise objection.error
         _override(engine, statement, objection.override)
@@ -119,7 +119,7 @@ def accept(engine: Engine, ctx: Context, seen: Inspection, overrides: frozenset[
 def refused(findings: Sequence[dict[str, Any]]) -> SealiftError:
     """The refusal for all of these findings; its text is of the first."""
     first = findings[0]
-    problem = REFUSED(path=first["path"], message=first["message"], finding=first["code"])
+    problem = REFUSED(path=first["path"], message=Said(first["message"]), finding=first["code"])
     problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message")} for f in findings]
     return problem
 

@@ -21,6 +21,8 @@ from console.bundles.tars import MAX_ENTRIES, Refused
 from console.i18n import N_
 
 MAX_RATIO = 20
+MAX_RATIO_OF_PACKAGES = 100
+"""Of 770 Debian packages, two unpack to 22 times their size; a bomb below xz to some thousand times."""
 MAX_UNPACKED_BYTES = 64 << 30
 MAX_LIST_BYTES = 64 << 20
 SMALL_BYTES = 1 << 20
@@ -35,6 +37,7 @@ ZIP, TAR, DEB, GZIP, BZIP2, XZ, LZMA = "zip", "tar", "deb", "gzip", "bzip2", "xz
 _MAGIC = {b"PK\x03\x04": ZIP, b"PK\x05\x06": ZIP, debs.MAGIC: DEB, b"\x1f\x8b\x08": GZIP, b"BZh": BZIP2, b"\xfd7zXZ\x00": XZ}
 _LAYER = re.compile(r"(^|/)(layer\.tar|blobs/sha256/[0-9a-f]{64})$")
 _ZIP_MARK = re.compile(rb"PK(\x01\x02|\x03\x04|\x05\x06)")
+_SPECIAL = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 _ZIP64, _UNICODE_NAME = 0x0001, 0x7075
 _BROKEN = (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, UnicodeError, OverflowError, RuntimeError, zlib.error, lzma.LZMAError,
            OSError)
@@ -71,7 +74,7 @@ def problem(head: bytes, size: int, source: BinaryIO, *, layer: bool = False) ->
             _zip(size, watched, head)
         elif kind == DEB:
             for part in debs.parts(watched, size):
-                _tarball(part, part.size, layer=True)
+                _tarball(part, part.size * MAX_RATIO_OF_PACKAGES // MAX_RATIO, layer=True)
         else:
             watched.seek(0)
             _tarball(watched, size, layer=layer, seekable=True)
@@ -215,7 +218,7 @@ def _zip(size: int, source: Any, head: bytes) -> None:
             raise Refused(tars.OUTSIDE)
         if stat.S_ISLNK(mode):
             raise Refused(tars.LINK)
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if stat.S_IFMT(mode) in _SPECIAL:
             raise Refused(tars.DEVICE)
         if entry.filename in names:
             raise Refused(tars.DISAGREE)

@@ -276,7 +276,7 @@ class _Copy:
                 real = self._pass(source, out, length)
         except Unsafe as problem:
             if problem.code == "object-missing":
-                raise GONE(place=str(path), reason="it was there a moment ago") from None
+                raise GONE(place=str(path), reason=N_("it was there a moment ago")) from None
             raise self._refused(N_("a chunk is no plain file"), problem.code) from None
         except OSError as problem:
             if problem.errno == errno.EIO and still_there(path.parents[2]):

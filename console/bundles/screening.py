@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from console.bundles import archives, debs, gguf, headers, jsontext, onnx, pickles, templates
-from console.errors import SealiftError, shown
+from console.errors import SealiftError, shown, why
 from console.i18n import N_, Said
 from console.trust import oms
 
@@ -252,7 +252,7 @@ def _by_kind(path: str, name: str, size: int, source: BinaryIO, siblings: Mappin
         elif name.endswith(".onnx"):
             yield from _onnx(path, size, source, siblings)
     except SealiftError as problem:
-        yield Finding("header", path, problem.params.get("reason") or str(problem))
+        yield Finding("header", path, problem.params.get("reason") or why(problem))
     yield from _templates(path, name, size, source)
     if not name.endswith(_TEXTS) and archives.is_zip(source):  # no text has a nought, and every archive has some
         yield Finding("content-refused", path, WHY_TAIL)

@@ -17,7 +17,7 @@ from console.bundles import layout, parity
 from console.bundles.manifest import FileEntry
 from console.bundles.volumes import Plan, Planned
 from console.bundles.workers import in_step
-from console.errors import WorldError, code
+from console.errors import WorldError, code, why
 from console.i18n import N_
 from console.jobs.job import Context
 from console.units import size as shown_size
@@ -110,7 +110,7 @@ class Writer:
                     self.swap(number, len(self.plan.volumes), where)
                 folders.append(self._volume(number, volume, where))
             except OSError as problem:
-                raise UNWRITABLE(place=str(where), reason=problem.strerror or str(problem)) from None
+                raise UNWRITABLE(place=str(where), reason=why(problem)) from None
         return folders
 
     def _other(self, number: int, place: Path) -> bool:

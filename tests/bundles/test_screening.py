@@ -64,6 +64,14 @@ def test_plain_words_are_judged_at_once(text):
     pickles.is_pickle(io.BytesIO(text.encode()), len(text.encode()))
 
 
+def test_a_zip_that_happens_to_read_like_opcodes_is_none():
+    """Of 3,200 wheels, jars and packages two did: their first byte is an opcode whose argument ends with a line."""
+    raw = zipped(**{"a\nN0N0N0N0N0.": b"x"})
+    with pytest.raises(pickle.UnpicklingError, match="persistent"):
+        pickle.loads(raw)
+    assert not pickles.is_pickle(io.BytesIO(raw), len(raw)) and codes(raw, "p/a.whl", "runtime") == set()
+
+
 def test_an_endless_line_is_no_text():
     raw = b"V" + b"x" * pickles.MAX_LINE_BYTES + b"xx"
     assert pickles.is_pickle(io.BytesIO(raw), len(raw)) and not pickles.is_pickle(io.BytesIO(raw), len(raw), patient=False)
