@@ -151,7 +151,7 @@ def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
 def why(problem: BaseException) -> str:
     """The reason that an exception carries, to be rendered in any language wherever it is one of our texts."""
     if isinstance(problem, SealiftError):
-        return Said(problem.kind.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in problem.params.items()})
+        return Said(problem.kind.message, **later(problem.params))
     if isinstance(problem, json.JSONDecodeError):
         return Said(N_("it is not JSON at character {at}"), at=problem.pos)
     if isinstance(problem, UnicodeError):
@@ -161,6 +161,12 @@ def why(problem: BaseException) -> str:
     if isinstance(problem, OSError):
         return problem.strerror or type(problem).__name__
     return problem.args[0] if problem.args and isinstance(problem.args[0], str) else str(problem)
+
+
+def later(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as a text holds them that is rendered later: reasons in any language, everything else fit to show."""
+    return {name: value if isinstance(value, Said) else Said(shown(value)) if name in OWN_WORDS and isinstance(value, str) else shown(value)
+            for name, value in params.items()}
 
 
 def shown(value: Any, limit: int = 2000) -> Any:

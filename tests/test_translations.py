@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from console.bundles import headers
+from console.bundles.headers import refusal
 from console.cli.main import build_parser, every_parser
+from console.errors import why, words_of
+from console.i18n import N_
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("console", "ui")
@@ -133,6 +137,18 @@ def test_reasons_inside_of_errors_are_texts_too():
     found = [f"{file.relative_to(ROOT).as_posix()}:{line}" for folder in REASONED for file in sorted((ROOT / folder).rglob("*.py"))
              for line in unreadable_reasons(file.read_text(encoding="utf-8"))]
     assert not found, "reasons that no table can hold:\n" + "\n".join(found)
+
+
+def test_an_error_that_was_kept_is_told_in_the_language_of_who_reads_it_later():
+    problem = refusal("m/a\x1b.safetensors")(N_("{name} has a malformed shape"), name="w{0}\u202e")
+    wrapped = headers.HEADER(path="x", reason=why(problem))
+    for one in (problem, wrapped):
+        kept = json.loads(json.dumps(one.as_dict()))
+        for lang in ("en", "zh_CN"):
+            assert words_of(kept, lang) == (one.message(lang), one.remedy(lang)) and "w{0}\\u202e" in one.message(lang)
+        assert "形状格式有误" in words_of(kept, "zh_CN")[0]
+    for broken in ({"reason": 1}, {"reason": {"text": 1, "params": {}}}, {"reason": {"text": "x", "params": {"a": {}}}}):
+        words_of(kept | {"texts": broken}, "zh_CN")
 
 
 def test_a_text_has_one_translation():

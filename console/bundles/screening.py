@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from console.bundles import archives, debs, gguf, headers, jsontext, onnx, pickles, templates
-from console.errors import SealiftError, shown, why
+from console.errors import SealiftError, later, why
 from console.i18n import N_, Said
 from console.trust import oms
 
@@ -80,7 +80,7 @@ class Finding:
     @property
     def text(self) -> Said:
         """The message, in English until it is rendered otherwise."""
-        return Said(self.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in self.params.items()})
+        return Said(self.message, **later(self.params))
 
     def told(self) -> dict[str, Any]:
         """As documents hold it."""
