@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_verify_receipt)
     one = actions.add_parser("list", parents=common, help="the library")
     one.set_defaults(run=_list)
-    one = actions.add_parser("remove", parents=common, help="take a release out of the library")
+    one = actions.add_parser("remove", parents=common, help="take a release out of the library, or throw away what an unfinished import has copied")
     one.add_argument("name", help="release id, bundle id or title")
     one.set_defaults(run=_remove)
 
@@ -419,24 +420,33 @@ def _told_receipt(app: Any, told: dict[str, Any]) -> str:
 def _list(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.library import as_json
 
-    releases = app.engine().library.list()
-    app.out(
-        {"releases": [as_json(r) for r in releases]},
-        lambda: (
-            table(
-                [(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
-                (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size"))),
-            )
-            if releases
-            else app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR"))
-        ),
-    )
+    library = app.engine().library
+    releases, unfinished = library.list(), library.unfinished()
+
+    def told() -> str:
+        if not releases and not unfinished:
+            return app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR"))
+        lines = [table([(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
+                       (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size"))))] if releases else []
+        lines += [app.t(N_("{release} {title}: not brought in to its end; {size} are kept. Import it again to go on, or: sealift bundle remove {release}"),
+                        release=one.release_id[:16], title=shown(one.title), size=units.size(one.bytes)) for one in unfinished]
+        return "\n".join(lines)
+
+    app.out({"releases": [as_json(r) for r in releases], "unfinished": [asdict(one) for one in unfinished]}, told)
     return EXIT_DONE
 
 
 def _remove(args: argparse.Namespace, app: Any) -> int:
-    release = app.engine().library.remove(args.name)
-    app.out({"removed": release.release_id}, lambda: app.t(N_("Removed {name}."), name=release.title))
+    from console.bundles.library import UNKNOWN
+
+    library = app.engine().library
+    try:
+        removed = library.remove(args.name)
+    except InputError as problem:
+        if problem.code != UNKNOWN.code:
+            raise
+        removed = library.discard(args.name)
+    app.out({"removed": removed.release_id}, lambda: app.t(N_("Removed {name}."), name=removed.title or removed.release_id[:16]))
     return EXIT_DONE
 
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 
 from console.bundles import build as building
 from console.bundles import drives as places
+from console.bundles.library import Library, Room
 from console.engine import Engine
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey
@@ -204,7 +205,7 @@ def test_who_signed_and_what_is_inside_is_told_before_anything_is_accepted(qtbot
 def test_too_little_room_is_said_and_the_import_is_not_offered(qtbot, screen, plugged, volumes, key, monkeypatch):
     trust(screen, key)
     plugged.extend(volumes)
-    monkeypatch.setattr(bundles, "_room", lambda _engine, _files: bundles.Room(1 << 40, 0, 1 << 30))
+    monkeypatch.setattr(Library, "room", lambda _self, _seen: Room(1 << 40, 0, 0, 1 << 40, 1 << 30))
     look(qtbot, screen)
     view = bundle_in_sight(qtbot, screen)
     assert says(view, "too little room") and not pressed(view, "import").isEnabled()

@@ -181,11 +181,11 @@ class LibraryScreen(Screen):
 
     def load(self) -> dict[str, Any]:
         known = places.survey(tuple(self.memory.get("folders", ())))
-        return {"releases": self.engine.library.list(), "places": known,
+        return {"releases": self.engine.library.list(), "unfinished": self.engine.library.unfinished(), "places": known,
                 "found": bundles.find(self.engine, [entry.path for entry in known if entry.readable])}
 
     def show_data(self, data: dict[str, Any]) -> None:
-        self.releases.show_releases(data["releases"])
+        self.releases.show_releases(data["releases"], data["unfinished"])
         self._drives.show_places(data["places"])
         found = data["found"]
         self._none.setVisible(not found and self._swap is None)
