@@ -101,6 +101,8 @@ def _written(log: AuditLog, place: Path, since: int, earlier: int | None, asked:
     notes = dict(log.checkpoints())
     size = head.size if head else 0
     folder = place / f"{since + 1:08d}-{size:08d}"
+    if any(linked.is_symlink() for linked in (place.parent, place)):
+        raise UNWRITABLE(folder=str(folder), reason=N_("a link lies in the place of a folder"))
     if folder.exists():
         raise EXISTS(folder=str(folder))
     part = folder.with_name(folder.name + ".part")

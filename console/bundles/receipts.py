@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from console.bundles.writing import put
+from console.bundles.writing import no_links, put
 from console.errors import InputError, SealiftError, WorldError, code, why
 from console.i18n import N_
 from console.trust import dsse
@@ -36,10 +36,11 @@ def write(raw: bytes, receipt: Mapping[str, Any], place: Path) -> Path:
     Raises:
         WorldError: ``bundle.receipt-unwritable``.
     """
-    if place.is_dir():
-        site = re.sub(r"[^a-z0-9._-]", "-", str(receipt["site"]))[:64]
-        place = place / FOLDER / f"{site}-{receipt['release_id'][:16]}.dsse.json"
     try:
+        if place.is_dir():
+            site = re.sub(r"[^a-z0-9._-]", "-", str(receipt["site"]))[:64]
+            no_links(place, FOLDER)
+            place = place / FOLDER / f"{site}-{receipt['release_id'][:16]}.dsse.json"
         put(place, raw)
     except OSError as problem:
         raise UNWRITABLE(path=str(place), reason=problem.strerror or "?") from None
