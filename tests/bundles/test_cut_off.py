@@ -37,7 +37,7 @@ def killing(owner, name, after=False):
         return value if after else real(*args, **more)
     setattr(owner, name, call)
 
-owners = {"fsync": os, "replace": pathlib.Path, "put_release": table, "drop_release": table, "unlink": pathlib.Path, "rmtree": library.shutil}
+owners = {"fsync": os, "replace": os, "put_release": table, "drop_release": table, "unlink": pathlib.Path, "rmtree": library.shutil}
 name, _, when = where.partition("-")
 killing(owners[name], name, when == "after")
 if what == "import":
