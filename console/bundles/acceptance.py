@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from console.engine import Engine
 
 REFUSED = code("bundle.refused", VerdictError, N_("The bundle is refused: {path}: {message} ({finding})."),
-               N_("Nothing of it was kept. Run `sealift bundle verify` for all findings, and tell who built it."))
+               N_("Nothing of it was kept. `sealift bundle verify` lists all findings. Where only a trusted key is lacking, compare its fingerprint "
+                  "with its holder and add it with `sealift trust add`; else tell who built the bundle."))
 AUDIENCE = code("bundle.audience", VerdictError, N_("The bundle is meant for {audience}, not for this site ({site})."),
                 N_("Get the edition for this site."))
 ROLLBACK = code("bundle.rollback", VerdictError,

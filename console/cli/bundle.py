@@ -263,10 +263,15 @@ def _media(args: argparse.Namespace) -> list[Path]:
 
 
 def _inspect(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.acceptance import Site
     from console.bundles.inspection import document, inspect
 
-    seen = inspect(_media(args), _judge(args, app))
+    judge = _judge(args, app)
+    seen = inspect(_media(args), judge)
     data = document(seen, None)
+    if isinstance(judge, Site):
+        room = app.engine().library.room(seen)
+        data["room"] = {"needed_bytes": room.needed, "free_bytes": room.free, "enough": room.enough}
     data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
@@ -311,6 +316,9 @@ def _facts(app: Any, data: dict[str, Any]) -> list[str]:
              (N_("Files"), f"{data['files']}, {units.size(data['bytes'])}")]
     if data["parity"]["objects"]:
         facts.append((N_("Repair data"), units.size(data["parity"]["bytes"])))
+    if "room" in data:
+        facts.append((N_("Room"), app.t(N_("{needed} are needed for the import, {free} are free"), needed=units.size(data["room"]["needed_bytes"]),
+                                        free=units.size(data["room"]["free_bytes"]))))
     titles = [app.t(title) for title, _ in facts]
     lines = ["  " + line for line in table(list(zip([f"{t}:" for t in titles], [v for _, v in facts], strict=True)), ("", "")).split("\n")[1:]]
     rows = [(c["id"], f"{c['type']}, {c['format']}", shown(c["version"]), shown(c["license"]) or "–", units.size(c["installed_bytes"]),
@@ -325,10 +333,10 @@ def _next(app: Any, data: dict[str, Any]) -> str:
         return app.t(N_("Every byte was hashed and is what was signed. Next: sealift bundle import"))
     if data["verdict"] == "failed":
         return app.t(N_("Findings are listed above. Import refuses it, unless repair data makes up for what is damaged."))
-    if data["missing_volumes"]:
-        return app.t(N_("Not all volumes are here. Import takes them one after the other: sealift bundle import --swap"))
     if not data["signers"]:
         return app.t(N_("No key that signed it is trusted. Compare its fingerprint with its holder, then: sealift trust add"))
+    if data["missing_volumes"]:
+        return app.t(N_("Not all volumes are here. Import takes them one after the other: sealift bundle import --swap"))
     return app.t(N_("Nothing speaks against it so far. Its bytes were not hashed; next: sealift bundle verify"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from bundle_samples import Sample, make
 
 from console.bundles.library import CHANGING, Library
 from console.bundles.verify import verify
+from console.cli.main import main
 from console.engine import Engine
 from console.errors import InputError, WorldError
 from console.jobs.job import NullContext
@@ -156,6 +158,25 @@ def test_files_that_went_with_another_release_meanwhile_are_noticed(tmp_path, ke
         release = engine.library.import_(CTX, [bundles[0].drive]).release
         assert engine.library.verify(CTX, release) == []
         nothing_is_left(engine.library)
+
+
+def test_the_room_is_told_before_the_import_and_counts_what_is_here_already(tmp_path, key, bundles, capsys):
+    workspace, drive = tmp_path / "ws", bundles[0].drive
+    site(workspace, key)
+
+    def needed() -> int:
+        capsys.readouterr()
+        assert main(["--workspace", str(workspace), "--json", "bundle", "inspect", str(drive)]) == 0
+        told = json.loads(capsys.readouterr().out)["room"]
+        assert told["enough"] and told["free_bytes"] > 0
+        return told["needed_bytes"]
+
+    whole = needed()
+    assert whole > 0 and killed(workspace, drive, "import", "fsync", 8) and needed() < whole
+    assert main(["--workspace", str(workspace), "bundle", "list"]) == 0 and "Sample: not brought in to its end" in capsys.readouterr().out
+    assert main(["--workspace", str(workspace), "bundle", "remove", "Sample"]) == 0 and needed() == whole
+    site_of = ["--workspace", str(workspace), "bundle"]
+    assert main([*site_of, "import", str(drive)]) == 0 and needed() == 0
 
 
 def test_the_drive_is_as_it_was(bundles):
