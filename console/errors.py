@@ -12,6 +12,7 @@ render the text in the reader's language.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,8 +72,7 @@ class SealiftError(Exception):
 
     def said(self) -> Said:
         """The message as a text that can stand in another one and still be rendered in any language."""
-        ours = {name: Said(value) for name in OWN_WORDS if type(value := self.params.get(name)) is str}
-        return Said(self.kind.message, **{n: v if isinstance(v, Said) else shown(v) for n, v in (self.params | ours).items()})
+        return Said(self.kind.message, **later(self.params))
 
     def kept(self) -> dict[str, Any]:
         """What to store of an error that is shown again later: :meth:`as_dict`, and under ``said`` the parameters that are texts of
@@ -156,7 +156,7 @@ def words_of(kept: Mapping[str, Any], lang: str = "en") -> tuple[str, str]:
 def remade(kept: Mapping[str, Any]) -> SealiftError | None:
     """The error that was kept; None where its kind is not known any more."""
     kind = _KINDS.get(str(kept.get("code", "")))
-    said = {name: Said.of(told) for name, told in (kept.get("said") or {}).items()}
+    said = {name: text for name, told in (kept.get("said") or {}).items() if (text := Said.of(told)) is not None}
     return kind(**((kept.get("details") or {}) | said)) if kind else None
 
 
@@ -168,6 +168,27 @@ def retold(kept: Mapping[str, Any] | None, lang: str = "en") -> dict[str, Any] |
     return {key: value for key, value in kept.items() if key != "said"} | {"message": message, "remedy": remedy}
 
 
+def why(problem: BaseException) -> str:
+    """The reason that an exception carries, to be rendered in any language wherever it is one of our texts."""
+    if isinstance(problem, SealiftError):
+        return problem.said()
+    if isinstance(problem, json.JSONDecodeError):
+        return Said(N_("it is not JSON at character {at}"), at=problem.pos)
+    if isinstance(problem, UnicodeError):
+        return N_("it is not UTF-8")
+    if isinstance(problem, RecursionError):
+        return N_("it is nested too deeply")
+    if isinstance(problem, OSError):
+        return problem.strerror or type(problem).__name__
+    return problem.args[0] if problem.args and isinstance(problem.args[0], str) else str(problem)
+
+
+def later(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as a text holds them that is rendered later: reasons in any language, everything else fit to show."""
+    return {name: value if isinstance(value, Said) else Said(shown(value)) if name in OWN_WORDS and isinstance(value, str) else shown(value)
+            for name, value in params.items()}
+
+
 def shown(value: Any, limit: int = 2000) -> Any:
     """Hostile text made fit to show: control and bidi characters escaped, length limited."""
     if not isinstance(value, str):
@@ -175,6 +196,11 @@ def shown(value: Any, limit: int = 2000) -> Any:
     text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
+
+SYSTEM = (N_("Permission denied"), N_("No such file or directory"), N_("No space left on device"), N_("Input/output error"), N_("Read-only file system"),
+          N_("Is a directory"), N_("Not a directory"), N_("File exists"), N_("File name too long"), N_("Directory not empty"), N_("Device or resource busy"),
+          N_("Operation not permitted"), N_("No such device"), N_("Disk quota exceeded"), N_("File too large"), N_("Invalid argument"))
+"""What the operating system says when a file cannot be read or written: these stand as reasons in errors, and are rendered like them."""
 
 INTERNAL = code("internal.bug", BugError, N_("Sealift met a condition that it should not have: {what}."),
                 N_("Save a crash report from the Help menu and send it to whoever supports this installation."))

@@ -68,10 +68,12 @@ class Said(str):
         return {"text": self.text, "params": {k: {"said": v.kept()} if isinstance(v, Said) else v for k, v in self.params.items()}}
 
     @classmethod
-    def of(cls, kept: dict[str, Any]) -> Said:
-        """The text that :meth:`kept` gave, perhaps in a store since."""
-        told = {k: cls.of(v["said"]) if isinstance(v, dict) and "said" in v else v for k, v in kept["params"].items()}
-        return cls(kept["text"], **told)
+    def of(cls, kept: Any) -> Said | None:
+        """The text that :meth:`kept` gave, perhaps in a store since; None for anything else."""
+        if not isinstance(kept, dict) or not isinstance(kept.get("text"), str) or not isinstance(kept.get("params"), dict):
+            return None
+        return cls(kept["text"], **{str(name): cls.of(value.get("said")) if isinstance(value, dict) else value
+                                    for name, value in kept["params"].items()})
 
 
 def into(value: Any, lang: str) -> Any:

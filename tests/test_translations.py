@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from console.bundles import headers
+from console.bundles.headers import refusal
 from console.cli.main import build_parser, every_parser
+from console.errors import why, words_of
+from console.i18n import N_
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("console", "ui")
@@ -94,6 +98,57 @@ def test_every_text_is_translated():
 def test_no_translation_is_left_over():
     unused = [f"{name}: {key}" for name, table in tables().items() for key, _ in table if key not in texts()]
     assert not unused, "nothing uses:\n" + "\n".join(unused)
+
+
+REASONED = ("console/audit", "console/bundles", "console/trust")
+ASKED_FIRST = frozenset({"refuse", "_refuse", "wrong"})
+"""Functions that make an error of a reason, their first argument."""
+
+
+def bare(node: ast.expr | None) -> bool:
+    """Whether a reason is words that no table can hold: written out as they are, put together, or some exception's own."""
+    if isinstance(node, ast.BoolOp):
+        return any(map(bare, node.values))
+    if isinstance(node, ast.IfExp):
+        return bare(node.body) or bare(node.orelse)
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and node.value not in ("", "?")
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("str", "repr"))
+
+
+def unreadable_reasons(source: str) -> Iterator[int]:
+    """Lines of ``source`` with a reason in an error that stays English whoever reads it."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+        reasons = [k.value for k in node.keywords if k.arg == "reason"]
+        if name in ASKED_FIRST:
+            reasons += node.args[:1]
+        elif name == "_need":
+            reasons += node.args[1:2]
+        if any(map(bare, reasons)):
+            yield node.lineno
+
+
+def test_reasons_inside_of_errors_are_texts_too():
+    source = 'KIND(reason="a"); refuse(f"{x}"); KIND(reason=e.strerror or str(e)); KIND(reason=N_("b")); refuse(N_("c"), x=1); KIND(reason=e.strerror or "?")'
+    assert len(list(unreadable_reasons(source))) == 3
+    found = [f"{file.relative_to(ROOT).as_posix()}:{line}" for folder in REASONED for file in sorted((ROOT / folder).rglob("*.py"))
+             for line in unreadable_reasons(file.read_text(encoding="utf-8"))]
+    assert not found, "reasons that no table can hold:\n" + "\n".join(found)
+
+
+def test_an_error_that_was_kept_is_told_in_the_language_of_who_reads_it_later():
+    problem = refusal("m/a\x1b.safetensors")(N_("{name} has a malformed shape"), name="w{0}\u202e")
+    wrapped = headers.HEADER(path="x", reason=why(problem))
+    for one in (problem, wrapped):
+        kept = json.loads(json.dumps(one.kept()))
+        for lang in ("en", "zh_CN"):
+            assert words_of(kept, lang) == (one.message(lang), one.remedy(lang)) and "w{0}\\u202e" in one.message(lang)
+        assert "形状格式有误" in words_of(kept, "zh_CN")[0]
+    for broken in ({"reason": 1}, {"reason": {"text": 1, "params": {}}}, {"reason": {"text": "x", "params": {"a": {}}}}):
+        words_of(kept | {"said": broken}, "zh_CN")
 
 
 def test_a_text_has_one_translation():

@@ -68,7 +68,7 @@ def copy_heads(engine: Any, ctx: Any, names: Sequence[str]) -> list[dict[str, An
             _with_host(engine, name, lambda host: _append(host, engine.audit.origin, signed))
         except SealiftError as problem:
             ctx.server(name).warn(NOT_KEPT, server=name, message=problem.message())
-            return {"name": name, "outcome": "failed", "size": size, "error": problem.as_dict()}
+            return {"name": name, "outcome": "failed", "size": size, "error": problem.kept()}
         ctx.server(name).note(KEPT, server=name, records=size)
         return {"name": name, "outcome": "kept", "size": size, "error": None}
 

@@ -6,8 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from console.errors import WorldError, code
-from console.i18n import N_
+from console.errors import WorldError, code, why
+from console.i18n import N_, Said
 
 WRITE = code(
     "audit.write",
@@ -38,4 +38,4 @@ def replace(path: Path, data: bytes) -> None:
             finally:
                 os.close(folder)
     except OSError as problem:
-        raise WRITE(reason=f"{path}: {problem.strerror}") from None
+        raise WRITE(reason=Said(N_("{path}: {message}"), path=str(path), message=Said(why(problem)))) from None

@@ -22,9 +22,9 @@ from console.audit import keys, note
 from console.audit.files import WRITE, replace
 from console.audit.keys import KeyFiles, LogKey
 from console.audit.record import MAX_RECORD_BYTES, boot_id, encoded, host, plain
-from console.errors import SealiftError, WorldError, code
+from console.errors import SealiftError, WorldError, code, why
 from console.events import Changed
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.trust import merkle
 from console.trust.canonical import decode
 from console.trust.keys import PrivateKey
@@ -108,7 +108,7 @@ class AuditLog:
             self._db = _open(self.path)
             self._load()
         except sqlite3.DatabaseError as problem:
-            self.damage = DAMAGED(reason=str(problem))
+            self.damage = DAMAGED(reason=why(problem))
         except SealiftError as problem:
             if problem.code != DAMAGED.code:
                 raise
@@ -215,7 +215,7 @@ class AuditLog:
         try:
             self._db.execute("INSERT INTO audit VALUES (?, ?, ?)", (seq, raw, leaf))
         except sqlite3.Error as problem:
-            raise WRITE(reason=str(problem)) from None
+            raise WRITE(reason=why(problem)) from None
         self._edge.add(leaf)
         self._prev, self._last, self._stepped = leaf.hex(), record, event.startswith("clock.")
         return seq
@@ -488,25 +488,25 @@ class AuditLog:
             self._signed_size = start.size
             for seq, rec, leaf in self.records(start.size + 1, 1 << 62):
                 if not isinstance(rec, bytes) or len(rec) > MAX_RECORD_BYTES or merkle.leaf_hash(rec) != leaf:
-                    raise DAMAGED(reason=f"record {seq} does not have its digest")
+                    raise DAMAGED(reason=Said(N_("record {seq} does not have its digest"), seq=seq))
                 self._edge.add(leaf)
                 self._prev = leaf.hex()
                 if self._edge.size != seq:
-                    raise DAMAGED(reason=f"record {self._edge.size} is missing")
+                    raise DAMAGED(reason=Said(N_("record {seq} is missing"), seq=self._edge.size))
                 if heads and heads[0][0] == seq:
                     _, signed = heads.pop(0)
                     if note.read(signed).root != self._edge.root():
-                        raise DAMAGED(reason=f"the records up to {seq} are not those of the head signed over them")
+                        raise DAMAGED(reason=Said(N_("the records up to {seq} are not those of the head signed over them"), seq=seq))
                     self._signed_size = seq
                 if seq in kept and kept[seq].root != self._edge.root():
-                    raise DAMAGED(reason=f"the records up to {seq} are not those of the head that was copied elsewhere")
+                    raise DAMAGED(reason=Said(N_("the records up to {seq} are not those of the head that was copied elsewhere"), seq=seq))
             if heads:
-                raise DAMAGED(reason=f"{heads[-1][0]} records were signed and {self._edge.size} are there")
+                raise DAMAGED(reason=Said(N_("{signed} records were signed and {count} are there"), signed=heads[-1][0], count=self._edge.size))
             if kept and max(kept) > self._edge.size:
-                raise DAMAGED(reason=f"a head copied elsewhere covers {max(kept)} records and {self._edge.size} are there")
+                raise DAMAGED(reason=Said(N_("a head copied elsewhere covers {signed} records and {count} are there"), signed=max(kept), count=self._edge.size))
             newest = self._db.execute("SELECT rec, leaf FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
         except (sqlite3.DatabaseError, ValueError) as problem:
-            raise DAMAGED(reason=str(problem)) from None
+            raise DAMAGED(reason=why(problem)) from None
         self._prev = newest[1].hex() if newest else ZERO
         self._last = decode(newest[0], max_bytes=MAX_RECORD_BYTES) if newest else None
         if start.size == 0:

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 
+from console.i18n import N_
 from console.trust.keys import PrivateKey, PublicKey
 
 ED25519 = b"\x01"
@@ -56,13 +57,13 @@ def read(note: bytes) -> Head:
     """
     origin, size, root, empty, *_ = note.decode("utf-8").split("\n")
     if empty or not size.isascii() or not size.isdigit() or (len(size) > 1 and size[0] == "0"):
-        raise ValueError("not a checkpoint")
+        raise ValueError(N_("it is no signed head"))
     try:
         digest = base64.b64decode(root, validate=True)
     except binascii.Error as problem:
-        raise ValueError("not a checkpoint") from problem
+        raise ValueError(N_("it is no signed head")) from problem
     if len(digest) != 32:
-        raise ValueError("not a checkpoint")
+        raise ValueError(N_("it is no signed head"))
     return Head(origin, int(size), digest)
 
 

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from console.assets import asset
 from console.audit import note, pdf, views
-from console.errors import InputError, SealiftError, WorldError, code
-from console.i18n import N_
+from console.errors import InputError, SealiftError, WorldError, code, why
+from console.i18n import N_, Said
 from console.trust import merkle
 from console.trust.canonical import decode
 
@@ -101,6 +101,8 @@ def _written(log: AuditLog, place: Path, since: int, earlier: int | None, asked:
     notes = dict(log.checkpoints())
     size = head.size if head else 0
     folder = place / f"{since + 1:08d}-{size:08d}"
+    if any(linked.is_symlink() for linked in (place.parent, place)):
+        raise UNWRITABLE(folder=str(folder), reason=N_("a link lies in the place of a folder"))
     if folder.exists():
         raise EXISTS(folder=str(folder))
     part = folder.with_name(folder.name + ".part")
@@ -116,7 +118,7 @@ def _written(log: AuditLog, place: Path, since: int, earlier: int | None, asked:
         _flush_folders(folder)
     except OSError as problem:
         shutil.rmtree(part, ignore_errors=True)
-        raise UNWRITABLE(folder=str(folder), reason=problem.strerror or str(problem)) from None
+        raise UNWRITABLE(folder=str(folder), reason=why(problem)) from None
     root = head.root.hex() if head else None
     told.update(records=size - since, size=size, root=root, previous=earlier)
     return {
@@ -147,11 +149,11 @@ def _head_of(log: AuditLog, path: Path) -> note.Head:
         raw = path.read_bytes()[: 1 << 20]
         head = note.read(raw)
     except (OSError, ValueError) as problem:
-        raise BAD_HEAD(path=str(path), reason=getattr(problem, "strerror", None) or "not a signed head") from None
+        raise BAD_HEAD(path=str(path), reason=getattr(problem, "strerror", None) or N_("it is no signed head")) from None
     if head.origin != log.origin or not any(note.signed_by(raw, log.origin, key.public) for key in log.verifier_keys()):
-        raise BAD_HEAD(path=str(path), reason="not signed by a key of this log")
+        raise BAD_HEAD(path=str(path), reason=N_("it is not signed by a key of this log"))
     if head.size > log.size:
-        raise BAD_HEAD(path=str(path), reason=f"it covers {head.size} records and the log has {log.size}")
+        raise BAD_HEAD(path=str(path), reason=Said(N_("it covers {signed} records and the log has {count}"), signed=head.size, count=log.size))
     return head
 
 

@@ -17,8 +17,8 @@ from console.bundles import layout
 from console.bundles.inspection import Beliefs, Inspection
 from console.bundles.manifest import Statement
 from console.bundles.screening import REMARK, Finding
-from console.errors import SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import SealiftError, VerdictError, code, why
+from console.i18n import N_, Said
 from console.jobs.job import Context
 from console.store import library as table
 from console.trust.canonical import decode
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from console.engine import Engine
 
 REFUSED = code("bundle.refused", VerdictError, N_("The bundle is refused: {path}: {message} ({finding})."),
-               N_("Nothing of it was kept. Run `sealift bundle verify` for all findings, and tell who built it."))
+               N_("Nothing of it was kept. `sealift bundle verify` lists all findings. Where only a trusted key is lacking, compare its fingerprint "
+                  "with its holder and add it with `sealift trust add`; else tell who built the bundle."))
 AUDIENCE = code("bundle.audience", VerdictError, N_("The bundle is meant for {audience}, not for this site ({site})."),
                 N_("Get the edition for this site."))
 ROLLBACK = code("bundle.rollback", VerdictError,
@@ -109,7 +110,7 @@ def accept(engine: Engine, ctx: Context, seen: Inspection, overrides: frozenset[
     for objection in remaining:
         if objection.override is None or objection.override not in overrides:
             told = [objection, *remaining]
-            objection.error.params["findings"] = [{"code": o.error.code.removeprefix("bundle."), "path": layout.RELEASE, "message": str(o.error)}
+            objection.error.params["findings"] = [{"code": o.error.code.removeprefix("bundle."), "path": layout.RELEASE, "message": why(o.error)}
                                                   for o in told]
             raise objection.error
         _override(engine, statement, objection.override)
@@ -119,7 +120,7 @@ def accept(engine: Engine, ctx: Context, seen: Inspection, overrides: frozenset[
 def refused(findings: Sequence[dict[str, Any]]) -> SealiftError:
     """The refusal for all of these findings; its text is of the first."""
     first = findings[0]
-    problem = REFUSED(path=first["path"], message=first["message"], finding=first["code"])
+    problem = REFUSED(path=first["path"], message=Said(first["message"]), finding=first["code"])
     problem.params["findings"] = [{name: f[name] for name in ("code", "path", "message")} for f in findings]
     return problem
 

@@ -214,7 +214,7 @@ def _roots(chain: Sequence[bytes]) -> dict[int, bytes]:
     for raw in chain:
         last = root.follow(last, raw) if last else root.self_signed(raw)
         if not carried and last.version != 1:
-            raise root.CHAIN(version=last.version, reason="a bundle carries the whole chain, from version 1")
+            raise root.CHAIN(version=last.version, reason=N_("a bundle carries the whole chain, from version 1"))
         carried[last.version] = raw
     return carried
 

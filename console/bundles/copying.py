@@ -161,15 +161,15 @@ class _Copy:
 
     def __init__(self, all_: Copying, staging: Path, entry: FileEntry, media: Media, repair: Repair):
         self._all, self._entry, self._media, self._repair = all_, entry, media, repair
-        self._part, self._journal = staging / f"{entry.sha256}.part", staging / f"{entry.sha256}.journal"
-        self._final, self._seal = staging / entry.sha256, staging / f"{entry.sha256}.done"
+        final = f"{staging}/{entry.sha256}"
+        self._part, self._final, self._journal, self._seal = Path(f"{final}.part"), Path(final), f"{final}.journal", f"{final}.done"
         self._whole: Any = hashlib.sha256()
         self._gap = self._lacked = False
         self._fresh: list[int] = []
         self._unsynced = 0
         # A file of one chunk is written in one go, and hashed again in little time where that was cut off.
         self._journaled = len(entry.chunks) > 1
-        self._buffer = memoryview(bytearray(BLOCK_BYTES))
+        self._buffer = memoryview(bytearray(min(BLOCK_BYTES, entry.size)))
 
     def run(self) -> None:
         if self._untouched() or _is(self._final, self._entry):
@@ -197,7 +197,7 @@ class _Copy:
         if not self._journaled:
             return False
         with contextlib.suppress(OSError, ValueError):
-            return self._seal.read_text(encoding="ascii") == _times(self._final)
+            return _text(self._seal) == _times(self._final)
         return False
 
     def _chunks(self, out: Any) -> None:
@@ -224,7 +224,7 @@ class _Copy:
         if not self._journaled:
             return set()
         with contextlib.suppress(OSError, ValueError):
-            return {int(line) for line in self._journal.read_text(encoding="ascii").split()}
+            return {int(line) for line in _text(self._journal).split()}
         return set()
 
     def _same(self, out: Any, digest: str, offset: int, length: int) -> bool:
@@ -232,7 +232,7 @@ class _Copy:
         real, whole, left = hashlib.sha256(), self._whole.copy(), length
         out.seek(offset)
         while left:
-            count = out.readinto(self._buffer[: min(left, BLOCK_BYTES)])
+            count = out.readinto(self._buffer[: min(left, len(self._buffer))])
             if not count:
                 return False
             real.update(self._buffer[:count])
@@ -276,7 +276,7 @@ class _Copy:
                 real = self._pass(source, out, length)
         except Unsafe as problem:
             if problem.code == "object-missing":
-                raise GONE(place=str(path), reason="it was there a moment ago") from None
+                raise GONE(place=str(path), reason=N_("it was there a moment ago")) from None
             raise self._refused(N_("a chunk is no plain file"), problem.code) from None
         except OSError as problem:
             if problem.errno == errno.EIO and still_there(path.parents[2]):
@@ -292,7 +292,7 @@ class _Copy:
         """Copy and hash; the digest of what was written, None when the object ended early."""
         real, left = hashlib.sha256(), length
         while left:
-            count = source.readinto(self._buffer[: min(left, BLOCK_BYTES)])
+            count = source.readinto(self._buffer[: min(left, len(self._buffer))])
             if not count:
                 return None
             block = self._buffer[:count]
@@ -302,7 +302,7 @@ class _Copy:
         return real.hexdigest()
 
     def _put(self, out: Any, block: memoryview) -> None:
-        if not self._gap:
+        if not self._gap and self._journaled:
             self._whole.update(block)
         try:
             _write_all(out, block)
@@ -328,17 +328,24 @@ class _Copy:
         self._unsynced = 0
 
     def _finish(self) -> None:
-        if self._whole.hexdigest() != self._entry.sha256:
+        # A file of one chunk has its digest, which was compared already.
+        if self._journaled and self._whole.hexdigest() != self._entry.sha256:
             raise self._refused(N_("the whole file does not have the digest that was signed"), "digest")
         try:
-            os.truncate(self._part, self._entry.size)
-            self._part.replace(self._final)
+            if os.path.getsize(self._part) != self._entry.size:  # of another try, or of no chunk at all
+                os.truncate(self._part, self._entry.size)
+            os.replace(self._part, self._final)
             if self._journaled:
-                self._seal.write_text(_times(self._final), encoding="ascii")
+                Path(self._seal).write_text(_times(self._final), encoding="ascii")
         except OSError as problem:
             raise _unwritable(self._part, problem, self._entry.size) from None
         if self._journaled:
-            self._journal.unlink(missing_ok=True)
+            Path(self._journal).unlink(missing_ok=True)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as source:
+        return source.read()
 
 
 def _times(path: Path) -> str:

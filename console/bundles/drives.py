@@ -107,12 +107,13 @@ def place(path: Path, *, drive: bool = False, file_system: str = "", read_only: 
         return Place(path, label, drive, None, None, file_system, "unreadable")
     except OSError:
         return Place(path, label, drive, None, None, file_system, "gone")
-    state = "read-only" if read_only else "full" if drive and room.free < FULL_BYTES else "ready"
+    free, total = (room.free, room.total) if room.total else (None, None)  # some file systems tell neither, and say nought for both
+    state = "read-only" if read_only else "full" if drive and free is not None and free < FULL_BYTES else "ready"
     if plugged_at is not None and not read_only and _sealed_at(path) > plugged_at + CLOCK_S:
         state = "written"
     if _unfinished(path):
         state = "unfinished"
-    return Place(path, label, drive, room.free, room.total, file_system, state)
+    return Place(path, label, drive, free, total, file_system, state)
 
 
 def _bundle_folders(path: Path) -> Path:

@@ -7,6 +7,7 @@ import struct
 from typing import BinaryIO
 
 from console.bundles.headers import MAX_TENSORS, Refuse, Tensor, refusal
+from console.i18n import N_
 
 # Block size in values and bytes of a block, by tensor type.
 TYPES = {
@@ -48,14 +49,14 @@ class _Reader:
     def _fill(self, count: int) -> None:
         """Have ``count`` bytes in the window from where it stands."""
         if count > self.left:
-            raise self._refuse("the file ends inside it")
+            raise self._refuse(N_("the file ends inside it"))
         rest = self._window[self._pos :]
         self._from, self._pos = self.at, 0
         parts, have = [rest], len(rest)
         while have < count:
             data = self._source.read(max(WINDOW_BYTES, count - have))
             if not data:
-                raise self._refuse("the file ends inside it")
+                raise self._refuse(N_("the file ends inside it"))
             parts.append(data)
             have += len(data)
         self._window = b"".join(parts)
@@ -72,15 +73,15 @@ class _Reader:
     def text(self, limit: int = MAX_TEXT_BYTES) -> str:
         length = self.number(8)
         if length > min(self.left, limit):
-            raise self._refuse("a text in it is longer than the file, or than it may be")
+            raise self._refuse(N_("a text in it is longer than the file, or than it may be"))
         try:
             return self.take(length).decode("utf-8")
         except UnicodeDecodeError:
-            raise self._refuse("a text in it is not UTF-8") from None
+            raise self._refuse(N_("a text in it is not UTF-8")) from None
 
     def skip(self, count: int) -> None:
         if count > self.left:
-            raise self._refuse("the file ends inside it")
+            raise self._refuse(N_("the file ends inside it"))
         target = self.at + count
         if self._pos + count <= len(self._window):
             self._pos += count
@@ -95,14 +96,14 @@ class _Reader:
         if kind == _STRING:
             return self.text()
         if kind != _ARRAY or depth >= MAX_DEPTH:
-            raise self._refuse(f"it holds a value of the unknown kind {kind}")
+            raise self._refuse(N_("it holds a value of the unknown kind {kind}"), kind=kind)
         inner, count = self.number(4), self.number(8)
         if inner in _SCALARS:
             self.skip(count * _SCALARS[inner])
             return None
         self.items += count
         if count > self.left // 8 or self.items > MAX_ITEMS:
-            raise self._refuse("a list in it is longer than the file, or than any model's")
+            raise self._refuse(N_("a list in it is longer than the file, or than any model's"))
         if inner == _STRING:
             self._texts(count)
         else:
@@ -134,14 +135,14 @@ def read(source: BinaryIO, size: int, path: str) -> tuple[int, list[Tensor], dic
     refuse = refusal(path)
     reader = _Reader(source, size, refuse)
     if reader.take(4) != b"GGUF" or reader.number(4) not in (2, 3):
-        raise refuse("it is not GGUF of version 2 or 3, little-endian")
+        raise refuse(N_("it is not GGUF of version 2 or 3, little-endian"))
     tensor_count, pair_count = reader.number(8), reader.number(8)
     if tensor_count > MAX_COUNT or pair_count > MAX_COUNT:
-        raise refuse("it counts more than a million entries")
+        raise refuse(N_("it counts more than a million entries"))
     metadata, alignment = _metadata(reader, pair_count, refuse)
     found = [_tensor(reader, refuse) for _ in range(tensor_count)]
     if len({name for name, *_ in found}) != len(found):
-        raise refuse("a tensor stands twice in it")
+        raise refuse(N_("a tensor stands twice in it"))
     found.reverse()
     base = (reader.at + alignment - 1) // alignment * alignment
     tensors, at = [], base
@@ -149,13 +150,13 @@ def read(source: BinaryIO, size: int, path: str) -> tuple[int, list[Tensor], dic
         name, dtype, shape, offset, length = found.pop()
         start = base + offset
         if offset % alignment or start < at or start + length > size:
-            raise refuse(f"the data of {name[:80]} overlaps another's or lies outside the file")
+            raise refuse(N_("the data of {name} overlaps another's or lies outside the file"), name=name[:80])
         at = start + length
         tensors.append(Tensor(name, dtype, shape, start, at))
     if base > size and tensors:
-        raise refuse("the file ends before its data")
+        raise refuse(N_("the file ends before its data"))
     if size - at >= alignment:
-        raise refuse("something hangs on behind its tensors")
+        raise refuse(N_("something hangs on behind its tensors"))
     return min(base, size), tensors, metadata
 
 
@@ -166,7 +167,7 @@ def _metadata(reader: _Reader, count: int, refuse: Refuse) -> tuple[dict[str, st
     for _ in range(count):
         key = reader.text(MAX_NAME_BYTES)
         if key in keys:
-            raise refuse(f"{key[:80]} stands twice in it")
+            raise refuse(N_("{name} stands twice in it"), name=key[:80])
         keys.add(key)
         value = reader.value(reader.number(4))
         if key == "general.alignment":
@@ -177,22 +178,22 @@ def _metadata(reader: _Reader, count: int, refuse: Refuse) -> tuple[dict[str, st
             if room[template] >= 0:
                 kept[key] = value
             elif template:
-                raise refuse("its chat templates are longer than any model's")
+                raise refuse(N_("its chat templates are longer than any model's"))
     if not 0 < alignment <= 4096 or alignment & (alignment - 1):
-        raise refuse("its alignment is not a power of two up to 4096")
+        raise refuse(N_("its alignment is not a power of two up to 4096"))
     return kept, alignment
 
 
 def _tensor(reader: _Reader, refuse: Refuse) -> tuple[str, str, tuple[int, ...], int, int]:
     name, dims = reader.text(MAX_NAME_BYTES), reader.number(4)
     if not name.isprintable() or not 1 <= dims <= 4:
-        raise refuse("a tensor has a malformed name or shape")
+        raise refuse(N_("a tensor has a malformed name or shape"))
     shape = tuple(reader.number(8) for _ in range(dims))
     kind, offset = reader.number(4), reader.number(8)
     if kind not in TYPES:
-        raise refuse(f"{name[:80]} is of the unknown type {kind}")
+        raise refuse(N_("{name} is of the unknown type {kind}"), name=name[:80], kind=kind)
     label, block, block_bytes = TYPES[kind]
     count = math.prod(shape)
     if count >= 1 << 63 or shape[0] % block or offset >= 1 << 63:
-        raise refuse(f"the shape of {name[:80]} does not fit its type")
+        raise refuse(N_("the shape of {name} does not fit its type"), name=name[:80])
     return name, label, shape, offset, count // block * block_bytes

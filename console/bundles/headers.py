@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from console.errors import SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import SealiftError, VerdictError, code, shown, why
+from console.i18n import N_, Said
 from console.trust.canonical import decode
 
 HEADER = code("bundle.header", VerdictError, N_("The header of {path} is refused: {reason}."),
@@ -30,7 +30,7 @@ _USUAL = re.compile(rb'[ \t\r\n]*"([^"\\\x00-\x1f]+)"[ \t\r\n]*:[ \t\r\n]*\{[ \t
                     rb'[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*(N)[ \t\r\n]*,[ \t\r\n]*(N)[ \t\r\n]*\][ \t\r\n]*\}[ \t\r\n]*([,}])'
                     .replace(b"N", rb"(?:0|[1-9]\d{0,18})"))
 _EMPTY = re.compile(rb"\{[ \t\r\n]*\}")
-Refuse = Callable[[str], SealiftError]
+Refuse = Callable[..., SealiftError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Tensor:
 
 
 def refusal(path: str) -> Refuse:
-    """Makes the error for one file from a reason."""
-    return lambda reason: HEADER(path=path, reason=reason)
+    """Makes the error for one file from a reason: a marked text, and what stands in it."""
+    return lambda reason, **params: HEADER(path=path, reason=Said(reason, **{name: shown(value) for name, value in params.items()}))
 
 
 def safetensors(source: BinaryIO, size: int, path: str) -> tuple[int, list[Tensor], dict[str, str]]:
@@ -79,13 +79,13 @@ def check_safetensors(source: BinaryIO, size: int, path: str) -> None:
 def _raw(source: BinaryIO, size: int, refuse: Refuse) -> bytes:
     prefix = source.read(8)
     if len(prefix) < 8:
-        raise refuse("the file ends inside it")
+        raise refuse(N_("the file ends inside it"))
     length = struct.unpack("<Q", prefix)[0]
     if length > MAX_SAFETENSORS_HEADER or 8 + length > size:
-        raise refuse("it is longer than the file, or than any header may be")
+        raise refuse(N_("it is longer than the file, or than any header may be"))
     raw = source.read(length)
     if len(raw) != length or not raw.startswith(b"{"):
-        raise refuse("it does not begin as it must")
+        raise refuse(N_("it does not begin as it must"))
     return raw
 
 
@@ -93,10 +93,10 @@ def _must_fill(spans: Iterable[tuple[int, int]], at: int, size: int, refuse: Ref
     """The tensors' data, in order, must leave no hole, overlap or tail."""
     for start, end in spans:
         if start != at:
-            raise refuse(f"the data of the tensor at byte {start} does not follow on what is before it")
+            raise refuse(N_("the data of the tensor at byte {start} does not follow on what is before it"), start=start)
         at = end
     if at != size:
-        raise refuse("its tensors do not fill the file")
+        raise refuse(N_("its tensors do not fill the file"))
 
 
 def _tensors(raw: bytes, refuse: Refuse, metadata: dict[str, str]) -> Iterator[Tensor]:
@@ -105,14 +105,14 @@ def _tensors(raw: bytes, refuse: Refuse, metadata: dict[str, str]) -> Iterator[T
     for name, item in _pairs(raw, refuse):
         key = hash(name)  # as good as the name, and a tenth of its memory
         if key in names:
-            raise refuse(f"{name[:80]} stands twice in it")
+            raise refuse(N_("{name} stands twice in it"), name=name[:80])
         names.add(key)
         if name != "__metadata__":
             yield _safetensor(name, item, 8 + len(raw), refuse)
         elif all(isinstance(v, str) for v in item.values()):
             metadata.update(item)
         else:
-            raise refuse("its metadata holds something other than text")
+            raise refuse(N_("its metadata holds something other than text"))
 
 
 def _pairs(raw: bytes, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -130,42 +130,42 @@ def _pairs(raw: bytes, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         found = _ENTRY.match(raw, at)
         if found is None:
-            raise refuse("it is not an object of objects")
+            raise refuse(N_("it is not an object of objects"))
         at, more = found.end(), found[3] == b","
         yield _value(found[1], refuse), _value(found[2], refuse)
     if raw[at:].strip(b" "):
-        raise refuse("something stands behind its end")
+        raise refuse(N_("something stands behind its end"))
 
 
 def _decoded(raw: bytes, refuse: Refuse) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise refuse("it is not UTF-8") from None
+        raise refuse(N_("it is not UTF-8")) from None
 
 
 def _value(raw: bytes, refuse: Refuse) -> Any:
     try:
-        return decode(raw, max_bytes=MAX_SAFETENSORS_HEADER, max_depth=2, wide_numbers=True, what="header")
+        return decode(raw, max_bytes=MAX_SAFETENSORS_HEADER, max_depth=2, wide_numbers=True, what=N_("header"))
     except SealiftError as problem:
-        raise refuse(str(problem.params.get("reason", problem))) from None
+        raise refuse(problem.params.get("reason", why(problem))) from None
 
 
 def _safetensor(name: str, item: dict[str, Any], base: int, refuse: Refuse) -> Tensor:
     if not name.isprintable():
-        raise refuse("a tensor's name has control characters")
+        raise refuse(N_("a tensor's name has control characters"))
     if set(item) != {"dtype", "shape", "data_offsets"}:
-        raise refuse(f"{name[:80]} has other fields than dtype, shape, data_offsets")
+        raise refuse(N_("{name} has other fields than dtype, shape, data_offsets"), name=name[:80])
     dtype, shape, offsets = item["dtype"], item["shape"], item["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise refuse(f"{name[:80]} has the unknown dtype {str(dtype)[:40]}")
+        raise refuse(N_("{name} has the unknown dtype {dtype}"), name=name[:80], dtype=str(dtype)[:40])
     if not isinstance(shape, list) or len(shape) > 16 or not all(_whole(n) for n in shape):
-        raise refuse(f"{name[:80]} has a malformed shape")
+        raise refuse(N_("{name} has a malformed shape"), name=name[:80])
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_whole(n) for n in offsets) or offsets[0] > offsets[1]:
-        raise refuse(f"{name[:80]} has malformed offsets")
+        raise refuse(N_("{name} has malformed offsets"), name=name[:80])
     bits = math.prod(shape) * DTYPE_BITS[dtype]
     if bits >= 1 << 63 or bits % 8 or bits // 8 != offsets[1] - offsets[0]:
-        raise refuse(f"the shape of {name[:80]} does not fit its data")
+        raise refuse(N_("the shape of {name} does not fit its data"), name=name[:80])
     return Tensor(name, sys.intern(dtype), tuple(shape), base + offsets[0], base + offsets[1])
 
 

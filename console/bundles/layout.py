@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from console.i18n import N_, Said
+
 BUNDLES = "BUNDLES"
 RELEASE, INDEX, VOLUME, SEALED = "release.dsse.json", "index.json", "volume.json", "SEALED"
 OBJECTS, OMS, TRUST = "objects", "oms", "trust"
@@ -51,14 +53,14 @@ def path_problem(path: str) -> str | None:
     try:
         raw = path.encode("utf-8")
     except UnicodeEncodeError:
-        return "it is not Unicode"
+        return N_("it is not Unicode")
     if unicodedata.normalize("NFC", path) != path:
-        return "it is not in Unicode form NFC"
+        return N_("it is not in Unicode form NFC")
     if len(raw) > MAX_PATH_BYTES:
-        return f"it is longer than {MAX_PATH_BYTES} bytes"
+        return Said(N_("it is longer than {count} bytes"), count=MAX_PATH_BYTES)
     parts = path.split("/")
     if len(parts) > MAX_PARTS:
-        return f"it has more than {MAX_PARTS} parts"
+        return Said(N_("it has more than {count} parts"), count=MAX_PARTS)
     for part in parts:
         if problem := _part_problem(part):
             return problem
@@ -67,17 +69,17 @@ def path_problem(path: str) -> str | None:
 
 def _part_problem(part: str) -> str | None:
     if part in ("", ".", ".."):
-        return "a part of it is empty, . or .."
+        return N_("a part of it is empty, . or ..")
     if len(part.encode("utf-8")) > MAX_PART_BYTES:
-        return f"a part of it is longer than {MAX_PART_BYTES} bytes"
+        return Said(N_("a part of it is longer than {count} bytes"), count=MAX_PART_BYTES)
     if _FORBIDDEN.search(part):
-        return "it has a character that a drive or Windows does not take"
+        return N_("it has a character that a drive or Windows does not take")
     if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in part):
-        return "it has an invisible or direction-changing character"
+        return N_("it has an invisible or direction-changing character")
     if part[-1] in " .":
-        return "a part of it ends in a space or a dot"
+        return N_("a part of it ends in a space or a dot")
     if _WINDOWS.match(part):
-        return "a part of it is a Windows device name"
+        return N_("a part of it is a Windows device name")
     return None
 
 

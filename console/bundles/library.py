@@ -1,7 +1,8 @@
 """The site's library: accepted releases, their files kept once each under their digest, checkable at rest.
 
 Import copies and hashes in one go: what was hashed is what was written, and nothing is read from the drive twice. A
-refusal keeps nothing. A drive that was pulled, or a volume that is not there yet, keeps what was checked so far.
+refusal keeps nothing. A drive that was pulled, or a volume that is not there yet, keeps what was checked so far. What a
+power cut leaves in the midst of an import or a removal is cleared away when the library is next changed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,6 +52,7 @@ UNKNOWN = code("bundle.unknown-release", InputError, N_("There is no release {na
                N_("`sealift bundle list` shows the releases."))
 AMBIGUOUS = code("bundle.ambiguous-release", InputError, N_("Several releases are called {name}: {found}."),
                  N_("Give the release's id."))
+RUNNING = code("bundle.import-running", InputError, N_("{name} is being brought in just now."), N_("Cancel that import first."))
 IN_USE = code("bundle.in-use", InputError, N_("The release {name} is part of a deployment on {servers}."),
               N_("Retire that deployment first."))
 NO_FILE = code("bundle.no-file", InputError, N_("The release has no file {path}."),
@@ -59,6 +63,8 @@ DAMAGED = code("bundle.library-damaged", WorldError, N_("The library's copy of {
 SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
 VOLUMES_READ, PASSES = "volumes.json", "passes.json"
+CHANGING = "changing"
+"""A file that lies in the library as long as its files and the table of releases differ; it holds the release that is brought in, or nothing."""
 RECEIPT = "receipt.dsse.json"
 
 
@@ -84,6 +90,38 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """An import that was cut off, or waits for a volume: its ``bytes`` are kept for when it goes on."""
+
+    release_id: str
+    title: str
+    bytes: int
+    changed_at: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """What an import needs of the library's disk, in bytes.
+
+    Attributes:
+        new: of the bundle's files that are not here yet. kept: of those that are, from other releases.
+        staged: what an earlier try of the same import has copied already.
+        needed: what still has to be free: the rest, and something to spare. free: what is.
+    """
+
+    new: int
+    kept: int
+    staged: int
+    needed: int
+    free: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether the import can begin."""
+        return self.needed <= self.free
+
+
+@dataclass(frozen=True)
 class Imported:
     """The outcome of an import: the release, what was copied, found here already and rebuilt, and the receipt."""
 
@@ -100,6 +138,9 @@ class Library:
     def __init__(self, engine: Engine):
         self._engine = engine
         self.root = engine.workspace / "library"
+        self._files = f"{self.root}/files"  # joined as text: a hundred thousand paths are built several times over
+        self._changing = threading.Lock()
+        self._running: set[str] = set()
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -138,7 +179,7 @@ class Library:
 
     def file(self, sha256: str) -> Path:
         """Where the file with this digest lies, or would lie."""
-        return self.root / "files" / sha256[:2] / sha256
+        return Path(f"{self._files}/{sha256[:2]}/{sha256}")
 
     def _load(self, row: dict[str, Any]) -> Release:
         folder = self.root / "releases" / row["release_id"]
@@ -205,14 +246,19 @@ class Library:
         for volume, state in ((v, seen.states.get(v.folder, "")) for v in seen.media.strangers):
             ctx.warn(N_("{folder} is not part of this bundle ({state}) and is left alone."), folder=str(volume.folder),
                      state=state)
-        self._check_space(seen)
+        with _library_errors(self.root):
+            self._settle(statement.release_id)
+            room = self.room(seen)
+        if not room.enough:
+            raise SPACE(free=shown_size(room.free), needed=shown_size(room.needed))
         self._ask_approval(statement)
         obj = {"kind": "release", "id": statement.release_id, "digest": statement.release_id}
         detail = {"title": statement.bundle["title"], "channel": statement.channel, "sequence": statement.sequence,
                   "signers": [s["key_id"] for s in seen.signers], "media": [str(v.folder) for v in seen.media.volumes]}
         with self._engine.act("bundle.import", obj, detail) as told:
             try:
-                imported = self._copy_in(ctx, seen, statement)
+                with self._alone(statement):
+                    imported = self._copy_in(ctx, seen, statement)
             except VerdictError as refusal:
                 shutil.rmtree(self._staging(statement), ignore_errors=True)
                 self._record_refusal(seen, refusal)
@@ -234,17 +280,96 @@ class Library:
                                   obj={"kind": "bundle", "id": identity, "digest": None}, reason=refusal.code,
                                   detail={"message": str(refusal), "findings": refusal.params.get("findings", seen.findings)[:20]})
 
-    def _check_space(self, seen: Inspection) -> None:
-        with _library_errors(self.root):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            wanted = {f.sha256: f.size for f in seen.files if not self.file(f.sha256).is_file()}
-            staging = self._staging(seen.statement) if seen.statement else self.root
-            there = sum(f.stat().st_blocks * 512 for f in staging.glob("*") if f.is_file()) if os.name == "posix" else 0
-            # With drives coming one by one, repair data waits here for the volume that it may have to stand in for.
-            spare = sum(g.object[1] for g in seen.parity) if seen.media.missing_volumes() else 0
-            needed, free = int(sum(wanted.values()) * SPARE) + spare - there, shutil.disk_usage(self.root).free
-        if free < needed:
-            raise SPACE(free=shown_size(free), needed=shown_size(needed))
+    @contextlib.contextmanager
+    def _alone(self, statement: Statement) -> Iterator[None]:
+        """Keep a second import of the same release out."""
+        with self._changing:
+            if statement.release_id in self._running:
+                raise RUNNING(name=statement.bundle["title"])
+            self._running.add(statement.release_id)
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._running.discard(statement.release_id)
+
+    def room(self, seen: Inspection) -> Room:
+        """What bringing a bundle in takes of the disk, and what is free.
+
+        Raises:
+            OSError: the library cannot be looked into.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sizes = {f.sha256: f.size for f in seen.files}
+        new = sum(size for sha256, size in sizes.items() if not self.file(sha256).is_file())
+        staged = _held_bytes(self._staging(seen.statement)) if seen.statement else 0
+        # With drives coming one by one, repair data waits here for the volume that it may have to stand in for.
+        spare = sum(g.object[1] for g in seen.parity) if seen.media.missing_volumes() else 0
+        return Room(new, sum(sizes.values()) - new, staged, max(0, int(new * SPARE) + spare - staged), shutil.disk_usage(self.root).free)
+
+    # What is unfinished ----------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[Unfinished]:
+        """Imports that were cut off or wait for a volume, the last one first; those that are under way are none."""
+        found = []
+        for folder in (self.root / "staging").glob("*"):
+            if layout.HEX64.fullmatch(folder.name) and folder.name not in self._running:
+                with contextlib.suppress(OSError):
+                    changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                    found.append(Unfinished(folder.name, _Passes.read(folder).title, _held_bytes(folder), changed))
+        return sorted(found, key=lambda one: one.changed_at, reverse=True)
+
+    def discard(self, name: str) -> Unfinished:
+        """Throw away what an unfinished import has copied.
+
+        Args:
+            name: the release's id or the beginning of it, or its title.
+
+        Raises:
+            InputError: ``bundle.unknown-release``, ``bundle.ambiguous-release``, ``bundle.import-running``. DeniedError.
+        """
+        self._engine.require("operator", "admin")
+        plain = "".join(name.split()).lower()
+        found = [one for one in self.unfinished() if one.title == name or (len(plain) >= 8 and one.release_id.startswith(plain))]
+        if not found:
+            raise UNKNOWN(name=name)
+        if len(found) > 1:
+            raise AMBIGUOUS(name=name, found=", ".join(one.release_id[:16] for one in found))
+        one = found[0]
+        obj = {"kind": "release", "id": one.release_id, "digest": one.release_id}
+        with self._changing, self._engine.act("bundle.remove", obj, {"title": one.title, "unfinished": True}):
+            if one.release_id in self._running:
+                raise RUNNING(name=one.title)
+            shutil.rmtree(self.root / "staging" / one.release_id, ignore_errors=True)
+        self._engine.events.publish(Changed(None, frozenset({"library"})))
+        return one
+
+    def _settle(self, coming: str = "") -> None:
+        """Clear away what a power cut left when the library was being changed: files that no release needs. Those of the release that is
+        ``coming`` stay, for they were checked when they were copied and are hashed again before they count.
+
+        Raises:
+            OSError.
+        """
+        with self._changing:
+            self._clear_away(coming)
+
+    def _clear_away(self, coming: str = "") -> None:
+        marker = self.root / CHANGING
+        try:
+            held = marker.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return
+        if held and held == coming:
+            return
+        needed, known = table.files(self._engine.store), {row["release_id"] for row in table.releases(self._engine.store)}
+        for file in (self.root / "files").glob("*/*"):
+            if file.name not in needed:
+                file.unlink()
+        for folder in (self.root / "releases").glob("*"):
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+        marker.unlink()
 
     def _ask_approval(self, statement: Statement) -> None:
         """Before the long copy; the yes is spent when the release is entered, so that a pulled drive costs none."""
@@ -260,7 +385,8 @@ class Library:
         staging = self._staging(statement)
         with _library_errors(staging):
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-            passes = _Passes.read(staging, seen)
+            passes = _Passes.of(staging, seen, statement)
+            passes.write(staging)
         ctx.phase(N_("Copy and check"))
         copying = Copying(ctx, staging, seen.media, self.file, manifest.Index(seen.files, seen.parity))
         try:
@@ -303,8 +429,8 @@ class Library:
         kinds, sizes = {c.id: c.type for c in statement.components}, {f.path: f.size for f in seen.files}
 
         def opened(entry: FileEntry) -> BinaryIO:
-            staged = staging / entry.sha256
-            return open(staged if staged.is_file() else self.file(entry.sha256), "rb", buffering=1 << 16)
+            staged = f"{staging}/{entry.sha256}"
+            return open(staged if os.path.isfile(staged) else self.file(entry.sha256), "rb", buffering=1 << 16)
 
         def judged(entry: FileEntry) -> list[screening.Finding]:
             ctx.checkpoint()
@@ -373,6 +499,20 @@ class Library:
         ctx.checkpoint()
         title = statement.bundle["title"]
         approvers = tuple(self._engine.approvals.use("import", title, statement.release_id))
+        with self._changing:
+            self._clear_away(statement.release_id)
+            self._must_be_whole(seen, staging)
+            _write(self.root / CHANGING, statement.release_id.encode())
+            sync_folder(self.root)
+            receipt = self._put(seen, statement, staging, copying, approvers, passes)
+            (self.root / CHANGING).unlink(missing_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        return Imported(self.get(statement.release_id), passes.copied, copying.reused, receipt, passes.rebuilt)
+
+    def _put(self, seen: Inspection, statement: Statement, staging: Path, copying: Copying, approvers: tuple[str, ...],
+             passes: _Passes) -> dict[str, Any]:
+        """Move the files to their places and enter the release; its receipt."""
+        title = statement.bundle["title"]
         self._move_in(seen, staging)
         receipt = self._receipt(seen, statement, copying, approvers, passes)
         folder = self.root / "releases" / statement.release_id
@@ -388,19 +528,25 @@ class Library:
                  "release_id": statement.release_id, "min_sequence": statement.min_sequence,
                  "time_floor": statement.issued_at}
         table.put_release(self._engine.store, row, {f.sha256 for f in seen.files}, state, statement.revoked)
-        shutil.rmtree(staging, ignore_errors=True)
-        return Imported(self.get(statement.release_id), passes.copied, copying.reused, receipt, passes.rebuilt)
+        return receipt
+
+    def _must_be_whole(self, seen: Inspection, staging: Path) -> None:
+        """A file that was here when the copying began may have gone with another release since."""
+        for entry in seen.files:
+            if not os.path.isfile(f"{staging}/{entry.sha256}") and not os.path.isfile(self.file(entry.sha256)):
+                raise DAMAGED(path=entry.path)
 
     def _move_in(self, seen: Inspection, staging: Path) -> None:
-        folders = set()
+        folders: dict[str, Path] = {}
         for sha256 in {f.sha256 for f in seen.files}:
-            staged, place = staging / sha256, self.file(sha256)
-            if staged.is_file():
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                staged.chmod(0o400)
-                staged.replace(place)
-                folders.add(place.parent)
-        for folder in folders:
+            staged, place = f"{staging}/{sha256}", self.file(sha256)
+            if os.path.isfile(staged):
+                if sha256[:2] not in folders:
+                    folders[sha256[:2]] = place.parent
+                    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.chmod(staged, 0o400)
+                os.replace(staged, place)
+        for folder in folders.values():
             sync_folder(folder)
 
     def _receipt(self, seen: Inspection, statement: Statement, copying: Copying, approvers: tuple[str, ...],
@@ -438,7 +584,7 @@ class Library:
         """Take a release out of the library; files that another release needs stay.
 
         Raises:
-            InputError: ``bundle.unknown-release``, ``bundle.in-use``. DeniedError.
+            InputError: ``bundle.unknown-release``, ``bundle.in-use``. WorldError: ``bundle.library-unwritable``. DeniedError.
         """
         self._engine.require("operator", "admin")
         release = self.get(name)
@@ -447,11 +593,14 @@ class Library:
         if using:
             raise IN_USE(name=release.title, servers=", ".join(using))
         obj = {"kind": "release", "id": release.release_id, "digest": release.release_id}
-        with self._engine.act("bundle.remove", obj, {"title": release.title}):
+        with self._changing, self._engine.act("bundle.remove", obj, {"title": release.title}), _library_errors(self.root):
+            self._clear_away()
+            _write(self.root / CHANGING, b"")
+            sync_folder(self.root)
             for sha256 in table.drop_release(self._engine.store, release.release_id):
-                with contextlib.suppress(FileNotFoundError):
-                    self.file(sha256).unlink()
+                self.file(sha256).unlink(missing_ok=True)
             shutil.rmtree(self.root / "releases" / release.release_id, ignore_errors=True)
+            (self.root / CHANGING).unlink(missing_ok=True)
         self._engine.events.publish(Changed(None, frozenset({"library"})))
         return release
 
@@ -473,6 +622,13 @@ def _library_errors(place: Path) -> Iterator[None]:
         raise LIBRARY(path=problem.filename or str(place), reason=problem.strerror or "?") from None
 
 
+def _held_bytes(folder: Path) -> int:
+    """What the files of a folder take on the disk; those that are not written to their end take less than their size."""
+    with contextlib.suppress(OSError):
+        return sum(f.stat().st_blocks * 512 if os.name == "posix" else f.stat().st_size for f in folder.glob("*") if f.is_file())
+    return 0
+
+
 def _volumes_read(staging: Path) -> dict[int, list[str]]:
     """By number, the volumes that earlier passes of this import have read, with the chunks that were damaged there. The
     numbers are of unsigned hints: they decide only which drive is asked for."""
@@ -491,14 +647,22 @@ class _Passes:
     media: list[dict[str, Any]]
     copied: int = 0
     rebuilt: int = 0
+    title: str = ""
 
     @classmethod
-    def read(cls, staging: Path, seen: Inspection) -> _Passes:
-        """Of the passes before, with the volumes that are here now."""
-        found = cls([])
+    def read(cls, staging: Path) -> _Passes:
+        """Of the passes before."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             told = json.loads((staging / PASSES).read_bytes())
-            found = cls([{"number": int(v["number"]), "label": str(v["label"])} for v in told["media"]], int(told["copied"]), int(told["rebuilt"]))
+            return cls([{"number": int(v["number"]), "label": str(v["label"])} for v in told["media"]], int(told["copied"]), int(told["rebuilt"]),
+                       str(told["title"]))
+        return cls([])
+
+    @classmethod
+    def of(cls, staging: Path, seen: Inspection, statement: Statement) -> _Passes:
+        """Of the passes before, with the volumes that are here now."""
+        found = cls.read(staging)
+        found.title = statement.bundle["title"]
         volumes = {v["number"]: v for v in found.media} | {v.number: {"number": v.number, "label": v.label} for v in seen.media.volumes}
         found.media = [volumes[number] for number in sorted(volumes)]
         return found

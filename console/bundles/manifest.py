@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from console.bundles import layout
 from console.bundles.parity import MAX_GROUP, Group
-from console.errors import SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import SealiftError, VerdictError, code, shown
+from console.i18n import N_, Said
 from console.trust.canonical import decode, encode
 
 STATEMENT = code("bundle.statement", VerdictError, N_("The signed statement of the bundle is malformed: {reason}."),
@@ -140,21 +140,21 @@ class _Fields:
     def __init__(self, value: Any, kind: Any, where: str):
         self._kind, self._where = kind, where
         if not isinstance(value, dict):
-            raise kind(reason=f"{where} is not an object")
+            raise kind(reason=Said(N_("{where} is not an object"), where=Said(where)))
         self._value = value
 
     def take(self, name: str, types: type | tuple[type, ...], good: Any = None) -> Any:
         if name not in self._value:
-            raise self._kind(reason=f"{self._where} has no {name}")
+            raise self._kind(reason=Said(N_("{where} has no {name}"), where=Said(self._where), name=name))
         value = self._value[name]
         wrong_bool = isinstance(value, bool) and bool not in (types if isinstance(types, tuple) else (types,))
         if wrong_bool or not isinstance(value, types) or (good is not None and not good(value)):
-            raise self._kind(reason=f"{name} of {self._where} is {str(value)[:80]!r}")
+            raise self._kind(reason=Said(N_("{name} of {where} is {value}"), name=name, where=Said(self._where), value=repr(str(value)[:80])))
         return value
 
     def only(self, *names: str) -> None:
         if extra := sorted(set(self._value) - set(names)):
-            raise self._kind(reason=f"{self._where} has the unknown field {extra[0][:80]!r}")
+            raise self._kind(reason=Said(N_("{where} has the unknown field {name}"), where=Said(self._where), name=repr(extra[0][:80])))
 
 
 def _text(limit: int = 4096) -> Any:
@@ -187,7 +187,7 @@ def judge_index(raw: bytes) -> tuple[Index | None, list[SealiftError]]:
     try:
         chunk_max, files, parity = _plain_parts(raw, problems) or _any_parts(raw, problems)
         if not files:
-            raise INDEX(reason="none of its files is in order")
+            raise INDEX(reason=N_("none of its files is in order"))
         _judge_files(files, problems)
         sizes = _sizes(files)
         return Index(tuple(files), _parity(parity, sizes) if parity is not None else (), chunk_max), problems
@@ -197,9 +197,9 @@ def judge_index(raw: bytes) -> tuple[Index | None, list[SealiftError]]:
 
 def _judge_files(files: list[FileEntry], problems: list[SealiftError]) -> None:
     if any(before.path >= after.path for before, after in pairwise(files)):
-        problems.append(INDEX(reason="its files are not in order, or one is named twice"))
+        problems.append(INDEX(reason=N_("its files are not in order, or one is named twice")))
     if sum(f.size for f in files) > layout.MAX_TOTAL_BYTES:
-        problems.append(INDEX(reason="its files are larger than a bundle may be"))
+        problems.append(INDEX(reason=N_("its files are larger than a bundle may be")))
     clashes = layout.collisions(dict.fromkeys(f.path for f in files))
     problems += [DUPLICATE(first=first, second=second) for first, second in clashes[:MAX_PROBLEMS]]
 
@@ -228,7 +228,7 @@ def _plain_parts(raw: bytes, problems: list[SealiftError]) -> tuple[int, list[Fi
         files += [entry] if entry is not None else []
         at, more = found.end(), found[7] == b","
     if more and len(files) + len(problems) >= layout.MAX_FILES:
-        raise INDEX(reason=f"it lists more than {layout.MAX_FILES} files")
+        raise INDEX(reason=Said(N_("it lists more than {count} files"), count=layout.MAX_FILES))
     groups: list[Any] | None = None
     if not more and raw.startswith(_PARITY, at):
         groups, at, more = [], at + len(_PARITY), True
@@ -250,15 +250,15 @@ def _chunks(raw: bytes) -> list[tuple[str, int]]:
 def _any_parts(raw: bytes, problems: list[SealiftError]) -> tuple[int, list[FileEntry], list[Any] | None]:
     """The same of any index; mostly it says why one is refused."""
     value = decode(raw, max_bytes=layout.MAX_INDEX_BYTES, what=layout.INDEX)
-    top = _Fields(value, INDEX, "the index")
+    top = _Fields(value, INDEX, N_("the index"))
     top.only("v", "hash", "chunk_max", "files", "parity")
     if top.take("v", int) != 1 or top.take("hash", str) != "sha256":
-        raise INDEX(reason="it is of another version")
+        raise INDEX(reason=N_("it is of another version"))
     chunk_max = top.take("chunk_max", int, lambda n: 1 <= n <= layout.CHUNK_MAX)
     listed = top.take("files", list, lambda f: 0 < len(f) <= layout.MAX_FILES)
     parity = top.take("parity", list, lambda g: 0 < len(g) <= MAX_GROUPS) if "parity" in value else None
     if not _canonical(value, raw):
-        problems.append(INDEX(reason="it is not in canonical form"))
+        problems.append(INDEX(reason=N_("it is not in canonical form")))
     files = []
     for item in listed:
         try:
@@ -305,7 +305,7 @@ def known_files(index: BinaryIO) -> tuple[FileEntry, ...]:
                 raise ValueError
             at = end + 1
     except (ValueError, IndexError, RecursionError):
-        raise INDEX(reason="it is not the one that was imported") from None
+        raise INDEX(reason=N_("it is not the one that was imported")) from None
 
 
 def _canonical(value: Any, raw: bytes) -> bool:
@@ -316,14 +316,14 @@ def _canonical(value: Any, raw: bytes) -> bool:
 
 
 def _fields_of(item: Any) -> tuple[str, int, str, str, bool, list[tuple[str, int]]]:
-    fields = _Fields(item, INDEX, "a file")
+    fields = _Fields(item, INDEX, N_("a file"))
     fields.only("path", "size", "sha256", "component", "exec", "chunks")
     path, size, sha256 = fields.take("path", str), fields.take("size", int, _natural), fields.take("sha256", str, _digest)
     chunks = []
     for chunk in fields.take("chunks", list):
         if not (isinstance(chunk, list) and len(chunk) == 2 and isinstance(chunk[0], str) and _digest(chunk[0])
                 and isinstance(chunk[1], int) and not isinstance(chunk[1], bool)):
-            raise INDEX(reason=f"a chunk of {path} is malformed")
+            raise INDEX(reason=Said(N_("a chunk of {path} is malformed"), path=shown(path)))
         chunks.append((chunk[0], chunk[1]))
     return path, size, sha256, fields.take("component", str), fields.take("exec", bool), chunks
 
@@ -341,13 +341,13 @@ def _judged(told: tuple[str, int, str, str, bool, list[tuple[str, int]]], chunk_
     if reason := layout.path_problem(path):
         _note(PATH(path=path, reason=reason), problems)
     if not layout.COMPONENT_ID.fullmatch(component):
-        _note(INDEX(reason=f"component of {path} is {component[:80]!r}"), problems)
+        _note(INDEX(reason=Said(N_("{name} of {where} is {value}"), name="component", where=shown(path), value=repr(component[:80]))), problems)
     if not all(1 <= length <= chunk_max for _, length in chunks):
-        _note(INDEX(reason=f"a chunk of {path} is malformed"), problems)
+        _note(INDEX(reason=Said(N_("a chunk of {path} is malformed"), path=shown(path))), problems)
     elif sum(length for _, length in chunks) != size:
-        _note(INDEX(reason=f"the chunks of {path} do not add up to its size"), problems)
+        _note(INDEX(reason=Said(N_("the chunks of {path} do not add up to its size"), path=shown(path))), problems)
     elif len(chunks) < 2 and sha256 != (chunks[0][0] if chunks else EMPTY_SHA256):
-        _note(INDEX(reason=f"the digest of {path} is not that of its only chunk"), problems)
+        _note(INDEX(reason=Said(N_("the digest of {path} is not that of its only chunk"), path=shown(path))), problems)
     if len(problems) > before:
         return None
     # A file of one chunk has its digest: once in memory is enough.
@@ -360,7 +360,7 @@ def _sizes(files: Sequence[FileEntry]) -> dict[str, int]:
     for entry in files:
         for digest, length in entry.chunks:
             if sizes.setdefault(digest, length) != length:
-                raise INDEX(reason=f"the chunk {digest[:12]}… has two sizes")
+                raise INDEX(reason=Said(N_("the chunk {digest}… has two sizes"), digest=digest[:12]))
     return sizes
 
 
@@ -368,18 +368,18 @@ def _parity(listed: list[Any], chunks: dict[str, int]) -> tuple[Group, ...]:
     """Groups of repair data: each chunk in one of them at most, and as long as their longest."""
     groups, grouped, sizes = [], set[str](), dict(chunks)
     for item in listed:
-        fields = _Fields(item, INDEX, "a group of repair data")
+        fields = _Fields(item, INDEX, N_("a group of repair data"))
         fields.only("object", "of")
         members = fields.take("of", list, lambda of: 0 < len(of) <= MAX_GROUP)
         if not all(isinstance(d, str) and d in chunks and d not in grouped for d in members) or len(set(members)) != len(members):
-            raise INDEX(reason="a group of repair data names a chunk that is not there, or that another group names too")
+            raise INDEX(reason=N_("a group of repair data names a chunk that is not there, or that another group names too"))
         grouped.update(members)
         digest, length = fields.take("object", list, lambda o: len(o) == 2)
         longest = max(sizes[d] for d in members)
         if not isinstance(digest, str) or not _digest(digest) or isinstance(length, bool) or length != longest:
-            raise INDEX(reason="an object of repair data is malformed")
+            raise INDEX(reason=N_("an object of repair data is malformed"))
         if sizes.setdefault(digest, length) != length:
-            raise INDEX(reason=f"the chunk {digest[:12]}… has two sizes")
+            raise INDEX(reason=Said(N_("the chunk {digest}… has two sizes"), digest=digest[:12]))
         groups.append(Group((digest, length), tuple(members)))
     return tuple(groups)
 
@@ -390,20 +390,20 @@ def read_statement(payload: bytes) -> Statement:
     Raises:
         VerdictError: ``trust.json``, ``bundle.statement``.
     """
-    value = decode(payload, max_bytes=layout.MAX_RELEASE_BYTES, what="release")
-    top = _Fields(value, STATEMENT, "the statement")
+    value = decode(payload, max_bytes=layout.MAX_RELEASE_BYTES, what=N_("release"))
+    top = _Fields(value, STATEMENT, N_("the statement"))
     top.only("_type", "predicateType", "subject", "predicate")
     if top.take("_type", str) != layout.STATEMENT_TYPE or top.take("predicateType", str) != layout.PREDICATE_TYPE:
-        raise STATEMENT(reason="it is of another kind")
+        raise STATEMENT(reason=N_("it is of another kind"))
     subject = top.take("subject", list, lambda s: len(s) == 1)[0]
     if not _canonical(value, payload):
-        raise STATEMENT(reason="it is not in canonical form")
-    named = _Fields(subject, STATEMENT, "the subject")
+        raise STATEMENT(reason=N_("it is not in canonical form"))
+    named = _Fields(subject, STATEMENT, N_("the subject"))
     named.only("name", "digest")
     if named.take("name", str) != layout.INDEX:
-        raise STATEMENT(reason="its subject is not the index")
-    index = _Fields(named.take("digest", dict), STATEMENT, "the subject's digest").take("sha256", str, _digest)
-    p = _Fields(top.take("predicate", dict), STATEMENT, "the predicate")
+        raise STATEMENT(reason=N_("its subject is not the index"))
+    index = _Fields(named.take("digest", dict), STATEMENT, N_("the subject's digest")).take("sha256", str, _digest)
+    p = _Fields(top.take("predicate", dict), STATEMENT, N_("the predicate"))
     p.only("channel", "sequence", "min_sequence", "revoked", "issued_at", "expires_at", "root_version", "audience",
            "bundle", "base", "components")
     sequence = p.take("sequence", int, lambda n: n >= 1)
@@ -428,12 +428,12 @@ def _sites(value: list[Any]) -> bool:
 
 def _components_apart(components: Sequence[Component]) -> None:
     if len({c.id for c in components}) != len(components):
-        raise STATEMENT(reason="two components have one id")
+        raise STATEMENT(reason=N_("two components have one id"))
     paths = [c.path + "/." for c in components]
     for first in components:
         # Each a folder of its own, so that a file belongs to one component and to no other.
         if sum(path.startswith(first.path + "/") for path in paths) != 1:
-            raise STATEMENT(reason=f"the component {first.id} shares its folder with another")
+            raise STATEMENT(reason=Said(N_("the component {name} shares its folder with another"), name=first.id))
 
 
 def is_time(text: str) -> bool:
@@ -446,7 +446,7 @@ def is_time(text: str) -> bool:
 
 
 def _bundle(value: dict[str, Any]) -> dict[str, Any]:
-    fields = _Fields(value, STATEMENT, "the bundle's description")
+    fields = _Fields(value, STATEMENT, N_("the bundle's description"))
     fields.only("title", "kind", "bytes", "files", "objects", "chunk_max")
     fields.take("title", str, _text(200))
     fields.take("kind", str, lambda k: k in ("full", "delta"))
@@ -456,7 +456,7 @@ def _bundle(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _component(value: Any) -> Component:
-    f = _Fields(value, STATEMENT, "a component")
+    f = _Fields(value, STATEMENT, N_("a component"))
     f.only("id", "type", "version", "path", "format", "installed_bytes", "summary", "oms", "oms_sha256", "license",
            "source")
     path = f.take("path", str)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from console.bundles.headers import HEADER
 from console.errors import SealiftError
+from console.i18n import N_
 
 MAX_DEPTH = 32
 MAX_FIELDS = 5_000_000
@@ -53,7 +54,7 @@ def outline(source: BinaryIO, size: int, path: str) -> Outline:
     found = Outline()
     _walk(Wire(source, path), _MODEL, size, 0, found)
     if not found.graphs:
-        raise HEADER(path=path, reason="it holds no graph")
+        raise HEADER(path=path, reason=N_("it holds no graph"))
     return found
 
 
@@ -69,7 +70,7 @@ class Wire:
     def take(self, count: int) -> bytes:
         raw = self._source.read(count)
         if len(raw) != count:
-            raise self.refuse("the file ends inside it")
+            raise self.refuse(N_("the file ends inside it"))
         self.at += count
         return raw
 
@@ -84,7 +85,7 @@ class Wire:
             value |= (byte & 0x7F) << shift
             if not byte & 0x80:
                 return value
-        raise self.refuse("a number in it does not end")
+        raise self.refuse(N_("a number in it does not end"))
 
     def fields(self, end: int) -> Iterator[tuple[int, int | None]]:
         """(field number, length) of each field up to ``end``; length None for plain numbers, which are passed over.
@@ -95,26 +96,26 @@ class Wire:
             if kind == 2:
                 length = self.varint()
                 if length > end - self.at:
-                    raise self.refuse("a field in it is longer than what holds it")
+                    raise self.refuse(N_("a field in it is longer than what holds it"))
                 yield number, length
             elif kind in (0, 1, 5):
                 self.varint() if kind == 0 else self.skip(8 if kind == 1 else 4)
                 yield number, None
             else:
-                raise self.refuse("it is not a protocol buffer")
+                raise self.refuse(N_("it is not a protocol buffer"))
         if self.at != end:
-            raise self.refuse("a field in it is longer than what holds it")
+            raise self.refuse(N_("a field in it is longer than what holds it"))
 
 
 def _walk(wire: Wire, kind: int, end: int, depth: int, found: Outline) -> None:
     if depth > MAX_DEPTH:
-        raise wire.refuse("it is nested too deeply")
+        raise wire.refuse(N_("it is nested too deeply"))
     found.graphs += kind == _GRAPH
     external: dict[str, str] = {}
     for number, length in wire.fields(end):
         found.fields += 1
         if found.fields > MAX_FIELDS:
-            raise wire.refuse("it has more fields than any model")
+            raise wire.refuse(N_("it has more fields than any model"))
         if length is None:
             continue
         child = _CHILDREN[kind].get(number)
@@ -137,14 +138,14 @@ def _end(wire: Wire, external: dict[str, str]) -> int:
     """Where a tensor's data end in the file beside; with no length given, they begin there at least."""
     told = [external.get(name) or "0" for name in ("offset", "length")]
     if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in told):
-        raise wire.refuse("it does not tell where in the file beside it its data lie")
+        raise wire.refuse(N_("it does not tell where in the file beside it its data lie"))
     return sum(map(int, told))
 
 
 def _text(wire: Wire, length: int) -> str:
     if length > MAX_TEXT:
-        raise wire.refuse("a text in it is too long")
+        raise wire.refuse(N_("a text in it is too long"))
     try:
         return wire.take(length).decode("utf-8")
     except UnicodeDecodeError:
-        raise wire.refuse("a text in it is not UTF-8") from None
+        raise wire.refuse(N_("a text in it is not UTF-8")) from None

@@ -22,7 +22,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from console.bundles import archives
+from console.bundles import archives, debs, tars
 from console.i18n import N_
 
 MAX_CONTROL_BYTES = 16 << 20
@@ -54,7 +54,7 @@ def identify(path: Path) -> Package | None:
     name = path.name.lower()
     with open(path, "rb") as source:
         size = path.stat().st_size
-        with contextlib.suppress(ValueError, KeyError, EOFError, struct.error, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError,
+        with contextlib.suppress(tars.Refused, ValueError, KeyError, EOFError, struct.error, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError,
                                  NotImplementedError, RuntimeError, OverflowError, gzip.BadGzipFile, RecursionError):
             if name.endswith(".deb"):
                 return _deb(source, size)
@@ -78,15 +78,9 @@ def _by_name(path: Path, installed_bytes: int | None = None) -> Package:
 
 
 def _deb(source: BinaryIO, size: int) -> Package:
-    if source.read(8) != b"!<arch>\n":
-        raise ValueError("no ar archive")
-    while len(header := source.read(60)) == 60:
-        name, length = header[:16].rstrip(b" /").decode("ascii"), int(header[48:58])
-        if name.startswith("control.tar"):
-            return _control(_unpacked(source.read(min(length, MAX_CONTROL_BYTES)), name))
-        if not 0 <= length <= size:
-            break
-        source.seek(length + length % 2, 1)
+    for part in debs.parts(source, size):
+        if part.name.startswith("control.tar"):
+            return _control(_unpacked(part.read(MAX_CONTROL_BYTES), part.name))
     raise ValueError("no control file")
 
 

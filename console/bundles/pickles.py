@@ -64,6 +64,8 @@ class _Walk:
     def run(self) -> bool:
         for count in range(MAX_OPCODES):
             opcode = self._source.read(1)
+            if opcode == b"P" and not count:
+                return False  # of a reader that knows nothing of persistent ids yet, and of zip archives the first byte
             if opcode == b".":
                 return self._height == 1 and not self._marks and (self._named or count > MIN_OPCODES)
             self._argument(opcode)

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography import x509
 
 from console.bundles.screening import REMARK, Finding
-from console.errors import InputError, code
+from console.errors import InputError, code, why
 from console.i18n import N_, Said
 from console.trust import oms
 from console.trust.keys import PublicKey, load_public
@@ -49,7 +49,7 @@ def load(path: Path) -> Publishers:
             return Publishers({}, tuple(x509.load_pem_x509_certificates(raw)))
         key = load_public(raw)
     except (OSError, ValueError, InputError) as problem:
-        raise UNREADABLE(path=str(path), reason=getattr(problem, "strerror", None) or str(problem)) from None
+        raise UNREADABLE(path=str(path), reason=why(problem)) from None
     return Publishers({key.keyid: (key, path.stem)})
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from console.bundles.writing import put
-from console.errors import InputError, SealiftError, WorldError, code
+from console.bundles.writing import no_links, put
+from console.errors import InputError, SealiftError, WorldError, code, why
 from console.i18n import N_
 from console.trust import dsse
 from console.trust.canonical import decode, encode
@@ -36,10 +36,11 @@ def write(raw: bytes, receipt: Mapping[str, Any], place: Path) -> Path:
     Raises:
         WorldError: ``bundle.receipt-unwritable``.
     """
-    if place.is_dir():
-        site = re.sub(r"[^a-z0-9._-]", "-", str(receipt["site"]))[:64]
-        place = place / FOLDER / f"{site}-{receipt['release_id'][:16]}.dsse.json"
     try:
+        if place.is_dir():
+            site = re.sub(r"[^a-z0-9._-]", "-", str(receipt["site"]))[:64]
+            no_links(place, FOLDER)
+            place = place / FOLDER / f"{site}-{receipt['release_id'][:16]}.dsse.json"
         put(place, raw)
     except OSError as problem:
         raise UNWRITABLE(path=str(place), reason=problem.strerror or "?") from None
@@ -72,7 +73,7 @@ def verify(raw: bytes, keys: Sequence[PublicKey]) -> dict[str, Any]:
         good = dsse.good_signers(envelope, TYPE, {key.keyid: (key, "") for key in keys})
         signers = [{"key_id": k.keyid, "name": "", "fingerprint": k.fingerprint} for k in keys if k.keyid in dict(good)]
         unknown = [s.keyid for s in envelope.signatures if s.keyid not in dict(good)]
-        value = decode(envelope.payload, max_bytes=MAX_BYTES, what="receipt")
+        value = decode(envelope.payload, max_bytes=MAX_BYTES, what=N_("receipt"))
         if isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in FIELDS.items()) and value["v"] == 1:
             receipt = value
         else:
@@ -81,6 +82,6 @@ def verify(raw: bytes, keys: Sequence[PublicKey]) -> dict[str, Any]:
             findings.append({"code": "key", "path": "", "message": N_("it was signed by another console than the one that is believed")})
     except SealiftError as problem:
         code_ = {"trust.signature": "signature", "trust.payload-type": "payload-type", "trust.sig-count": "sig-count", "trust.size": "size"}
-        findings.append({"code": code_.get(problem.code, "json"), "path": "", "message": str(problem)})
+        findings.append({"code": code_.get(problem.code, "json"), "path": "", "message": why(problem)})
     return {"verdict": "failed" if findings else "verified" if signers else "unverified", "signers": signers, "unknown_keys": unknown,
             "findings": findings, "receipt": receipt}

@@ -6,6 +6,7 @@ hold a pickle, and no code, is let in with a model, whoever signed it. Code goes
 
 from __future__ import annotations
 
+import io
 import posixpath
 import re
 import zlib
@@ -13,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from console.bundles import archives, gguf, headers, jsontext, onnx, pickles, templates
-from console.errors import SealiftError, shown
+from console.bundles import archives, debs, gguf, headers, jsontext, onnx, pickles, templates
+from console.errors import SealiftError, later, why
 from console.i18n import N_, Said
 from console.trust import oms
 
@@ -38,12 +39,14 @@ _ENGINES = (".engine", ".plan", ".trt", ".pb", ".om", ".tflite")
 _CODE = (".py", ".pyc", ".pyo", ".so", ".dll", ".dylib", ".sh", ".bat", ".cmd", ".ps1", ".exe", ".js", ".jar", ".pyd",
          ".o", ".a", ".ipynb", ".rb", ".pl", ".vbs", ".msi", ".com", ".scr", ".lnk", ".desktop")
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf", b"Rar!", b"\x04\"M\x18", b"]\x00\x00")
+_PACKED_NAME = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|br)$")
+_DRAWN_CODE = re.compile(rb"<script|<foreignobject|<!entity|javascript:|[\s/\"']on[a-z]+\s*=")
 _PROGRAMS = (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"#!", b"!<arch>", b"\x00asm", b"dex\n",
              b"BC\xc0\xde", b"\x1bLua", b"L\x00\x00\x00\x01\x14\x02\x00")
 _COMPILED = (b"ptrt", b"ftrt", b"IMOD", b"RKNN")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
-WHY_PICKLE = N_("it can hold pickle code; convert the weights to safetensors")
+WHY_PICKLE = archives.PICKLE
 WHY_CODE = N_("it is program code, which belongs into a component of type runtime")
 WHY_ENGINE = N_("it is a compiled engine, which runs as code; carry the weights it was made from")
 WHY_UNKNOWN = N_("it is none of the kinds of file that a model may hold")
@@ -77,7 +80,7 @@ class Finding:
     @property
     def text(self) -> Said:
         """The message, in English until it is rendered otherwise."""
-        return Said(self.message, **{name: value if isinstance(value, Said) else shown(value) for name, value in self.params.items()})
+        return Said(self.message, **later(self.params))
 
     def told(self) -> dict[str, Any]:
         """As documents hold it."""
@@ -98,7 +101,8 @@ def screen(component_type: str, path: str, size: int, source: BinaryIO, siblings
         return _refusals(path, _runtime(path, head, size, source))
     name = path.rpartition("/")[2].lower()
     if component_type != "model":
-        return _refusals(path, _dangerous(head, size, source) or _code_by_name(name)) or list(_templates(path, name, size, source, strict=False))
+        reason = _dangerous(head, size, source) or _code_by_name(name) or (WHY_TAIL if archives.is_zip(source) else None)
+        return _refusals(path, reason) or list(_templates(path, name, size, source, strict=False))
     own = path in external
     refused = _dangerous(head, size, source, any_bytes=own or name.endswith(_WEIGHTS)) or _by_name(name, head, size, source, external=own)
     return _refusals(path, refused) or list(_by_kind(path, name, size, source, siblings or {}))
@@ -121,7 +125,7 @@ def _runtime(path: str, head: bytes, size: int, source: BinaryIO) -> str | None:
     """Why a file is refused where code is let in: for what hides in it, or would lead an unpacker astray."""
     if reason := _anywhere(head, size, source):
         return reason
-    name = path.rpartition("/")[2].lower()
+    name = _PACKED_NAME.sub("", path.rpartition("/")[2].lower())
     if name.endswith(_ONLY_PICKLED) or (not name.endswith((".whl", ".egg")) and archives.holds_pickles(head, source, anywhere=False)):
         return WHY_PICKLE
     source.seek(0)
@@ -136,7 +140,15 @@ def _anywhere(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = Fal
     source.seek(0)
     found = pickles.is_pickle(source, size, patient=not any_bytes)
     source.seek(0)
-    return WHY_PICKLE if found or archives.object_array(head) else None
+    return WHY_PICKLE if found or archives.object_array(head) or _deflated_pickle(head) else None
+
+
+def _deflated_pickle(head: bytes) -> bool:
+    """Whether it is a pickle as joblib packs it."""
+    try:
+        return head[:1] == b"x" and archives.is_packed_pickle(io.BytesIO(zlib.decompressobj().decompress(head, 1 << 16)))
+    except zlib.error:
+        return False
 
 
 def _dangerous(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = False) -> str | None:
@@ -147,8 +159,8 @@ def _dangerous(head: bytes, size: int, source: BinaryIO, *, any_bytes: bool = Fa
         return WHY_PICKLE
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return WHY_PICKLE if archives.holds_pickles(head, source) or b".pkl" in head else WHY_ARCHIVE
-    if head.startswith(_PACKED) or head[257:262] == b"ustar" or _deflated(head):
-        return WHY_ARCHIVE
+    if head.startswith(_PACKED) or archives.kind_of(head) is not None or _deflated(head):
+        return WHY_CODE if head.startswith(debs.MAGIC) else WHY_ARCHIVE
     if head.startswith(_PROGRAMS) or _bytecode(head):
         return WHY_CODE
     return WHY_ENGINE if head.startswith(_COMPILED) or head[4:8] == b"TFL3" else None
@@ -195,7 +207,7 @@ def _image(ending: str, magic: bytes, head: bytes, source: BinaryIO) -> str | No
     if ending == ".svg":
         drawn = _is_text(source)
         source.seek(0)
-        return WHY_IMAGE if not drawn else WHY_CODE if b"<script" in source.read(BLOCK_BYTES * 16).lower() else None
+        return WHY_IMAGE if not drawn else WHY_CODE if _DRAWN_CODE.search(source.read(BLOCK_BYTES * 16).lower()) else None
     whole = head.startswith(magic) and (ending != ".webp" or head[8:12] == b"WEBP")
     return None if whole else WHY_IMAGE
 
@@ -240,7 +252,7 @@ def _by_kind(path: str, name: str, size: int, source: BinaryIO, siblings: Mappin
         elif name.endswith(".onnx"):
             yield from _onnx(path, size, source, siblings)
     except SealiftError as problem:
-        yield Finding("header", path, problem.params.get("reason") or str(problem))
+        yield Finding("header", path, problem.params.get("reason") or why(problem))
     yield from _templates(path, name, size, source)
     if not name.endswith(_TEXTS) and archives.is_zip(source):  # no text has a nought, and every archive has some
         yield Finding("content-refused", path, WHY_TAIL)

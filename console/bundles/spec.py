@@ -31,8 +31,8 @@ from typing import Any
 
 from console import plainyaml, units
 from console.bundles import downloads, layout
-from console.errors import InputError, SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import InputError, SealiftError, VerdictError, code, why
+from console.i18n import N_, Said
 
 BAD_SPEC = code("bundle.bad-spec", InputError, N_("The bundle's description {path} is wrong: {reason}."),
                 N_("Correct it; the manual shows an example."))
@@ -50,7 +50,7 @@ _TOP = {"title", "channel", "sequence", "min_sequence", "revoked", "expires_at",
 _PART = {"id", "type", "version", "path", "from", "format", "license", "source", "installed_bytes", "exclude", "publisher"}
 _WEIGHTS = (".safetensors", ".gguf", ".onnx")
 _PACKAGES = (".whl", ".deb", ".rpm", ".run", ".tar", ".tgz", ".gz", ".xz", ".zst", ".zip")
-Wrong = Callable[[str], SealiftError]
+Wrong = Callable[..., SealiftError]
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ def read(path: Path, exclude: Sequence[str] = ()) -> Spec:
             with open(path, "rb") as source:
                 raw = source.read(MAX_SPEC_BYTES + 1)
             if len(raw) > MAX_SPEC_BYTES:
-                raise BAD_SPEC(path=str(path), reason="it is too large")
+                raise BAD_SPEC(path=str(path), reason=N_("it is too large"))
             document = plainyaml.load(raw)
         return _spec(document, path, exclude)
     except OSError as problem:
         raise UNREADABLE(path=problem.filename or str(path), reason=problem.strerror or "?") from None
     except ValueError as problem:
-        raise BAD_SPEC(path=str(path), reason=str(problem)) from None
+        raise BAD_SPEC(path=str(path), reason=why(problem)) from None
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -147,52 +147,52 @@ def _text(value: Any, name: str, wrong: Wrong, most: int, otherwise: str = "") -
     if value is None:
         return otherwise
     if not isinstance(value, str | int | float | date) or isinstance(value, bool):
-        raise wrong(f"{name} is not a text")
+        raise wrong(N_("{name} is not a text"), name=name)
     text = str(value)
     if len(text) > most:
-        raise wrong(f"{name} is longer than {most} characters")
+        raise wrong(N_("{name} is longer than {count} characters"), name=name, count=most)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise wrong(f"{name} is not Unicode") from None
+        raise wrong(N_("{name} is not Unicode"), name=name) from None
     return text
 
 
 def _whole(value: Any, name: str, wrong: Wrong, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 53:
-        raise wrong(f"{name} is not a whole number from {least}")
+        raise wrong(N_("{name} is not a whole number from {least}"), name=name, least=least)
     return value
 
 
 def _list(value: Any, name: str, wrong: Wrong) -> list[Any]:
     if not isinstance(value, list) or len(value) > MAX_LISTED or not all(isinstance(item, str) for item in value):
-        raise wrong(f"{name} is not a list of texts")
+        raise wrong(N_("{name} is not a list of texts"), name=name)
     return value
 
 
 def _spec(document: Any, path: Path, exclude: Sequence[str]) -> Spec:
-    def wrong(reason: str) -> SealiftError:
-        return BAD_SPEC(path=str(path), reason=reason)
+    def wrong(reason: str, **params: Any) -> SealiftError:
+        return BAD_SPEC(path=str(path), reason=Said(reason, **params))
 
     if not isinstance(document, dict) or not isinstance(document.get("components"), list) or not document["components"]:
-        raise wrong("it lists no components")
+        raise wrong(N_("it lists no components"))
     if len(document["components"]) > MAX_COMPONENTS:
-        raise wrong(f"it lists more than {MAX_COMPONENTS} components")
+        raise wrong(N_("it lists more than {count} components"), count=MAX_COMPONENTS)
     if unknown := sorted(map(str, set(document) - _TOP)):
-        raise wrong(f"unknown field {unknown[0][:80]}")
+        raise wrong(N_("the field {name} is not known"), name=unknown[0][:80])
     title = _text(document.get("title"), "title", wrong, 200, path.stem[:200])
     channel = _text(document.get("channel"), "channel", wrong, 64, _plain(title))
     if not layout.CHANNEL.fullmatch(channel):
-        raise wrong(f"{channel!r} is not a name for a channel")
+        raise wrong(N_("{value} is not a name for a channel"), value=repr(channel))
     sequence = _whole(document.get("sequence", 1), "sequence", wrong, 1)
     least = _whole(document.get("min_sequence", 0), "min_sequence", wrong, 0)
     if least > sequence:
-        raise wrong("min_sequence is above sequence")
+        raise wrong(N_("min_sequence is above sequence"))
     revoked, audience = (_list(document.get(name) or [], name, wrong) for name in ("revoked", "audience"))
     if not all(layout.HEX64.fullmatch(r) for r in revoked):
-        raise wrong("revoked lists something else than release ids")
+        raise wrong(N_("revoked lists something else than release ids"))
     if odd := [a for a in audience if a != "*" and not layout.SITE_ID.fullmatch(a)]:
-        raise wrong(f"{odd[0][:80]!r} is not the id of a site")
+        raise wrong(N_("{value} is not the id of a site"), value=repr(odd[0][:80]))
     base = path if path.is_dir() else path.parent
     odd_files: list[dict[str, str]] = []
     parts = tuple(_part(item, base, wrong, exclude, odd_files) for item in document["components"])
@@ -207,16 +207,16 @@ def _spec(document: Any, path: Path, exclude: Sequence[str]) -> Spec:
 
 def _apart(parts: Sequence[Part], wrong: Wrong) -> None:
     if len({p.id for p in parts}) != len(parts):
-        raise wrong("two components have one id")
+        raise wrong(N_("two components have one id"))
     folders = sorted((layout.fold(part.path) + "/", part.id) for part in parts)
     for (outer, first), (inner, second) in zip(folders, folders[1:], strict=False):
         if inner.startswith(outer):
-            raise wrong(f"the components {first} and {second} share a folder")
+            raise wrong(N_("the components {first} and {second} share a folder"), first=first, second=second)
 
 
 def _parity(value: Any, wrong: Wrong) -> str | int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
-        raise wrong("parity is neither `volume` nor a number")
+        raise wrong(N_("parity is neither `volume` nor a number"))
     return value
 
 
@@ -228,7 +228,7 @@ def _time(value: Any, wrong: Wrong) -> str | None:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise wrong("expires_at is not a time such as 2027-01-31T12:00:00Z") from None
+        raise wrong(N_("expires_at is not a time such as 2027-01-31T12:00:00Z")) from None
     return f"{moment.year:04}" + moment.strftime("-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -237,30 +237,30 @@ def _time(value: Any, wrong: Wrong) -> str | None:
 
 def _part(item: Any, base: Path, wrong: Wrong, exclude: Sequence[str], odd: list[dict[str, str]]) -> Part:
     if not isinstance(item, dict):
-        raise wrong("a component is not a mapping")
+        raise wrong(N_("a component is not a mapping"))
     if unknown := sorted(map(str, set(item) - _PART)):
-        raise wrong(f"unknown field {unknown[0][:80]} in a component")
+        raise wrong(N_("the field {name} of a component is not known"), name=unknown[0][:80])
     identity = _text(item.get("id"), "id", wrong, 64)
     if not layout.COMPONENT_ID.fullmatch(identity):
-        raise wrong(f"{identity!r} is not an id for a component")
+        raise wrong(N_("{value} is not an id for a component"), value=repr(identity))
     kind = item.get("type")
     if kind not in layout.COMPONENT_TYPES:
-        raise wrong(f"the type of {identity} is none of {', '.join(layout.COMPONENT_TYPES)}")
-    where = _text(item.get("path"), f"the path of {identity}", wrong, layout.MAX_PATH_BYTES, identity)
+        raise wrong(N_("{name} is none of {choices}"), name=f"type ({identity})", choices=", ".join(layout.COMPONENT_TYPES))
+    where = _text(item.get("path"), f"path ({identity})", wrong, layout.MAX_PATH_BYTES, identity)
     if problem := layout.path_problem(where):
-        raise wrong(f"the path of {identity}: {problem}")
-    asked = _text(item.get("from"), f"the place of {identity}", wrong, 4096, where)
-    patterns = [*_list(item.get("exclude") or [], f"exclude of {identity}", wrong), *exclude]
+        raise wrong(N_("the path of {name} is refused: {reason}"), name=identity, reason=problem)
+    asked = _text(item.get("from"), f"from ({identity})", wrong, 4096, where)
+    patterns = [*_list(item.get("exclude") or [], f"exclude ({identity})", wrong), *exclude]
     origin = downloads.snapshot((base / Path(asked).expanduser()).resolve())
     files, left_out = _files(origin, where, patterns, odd)
     if not files and not odd:
-        raise wrong(f"{identity} has no files")
-    form = _text(item.get("format"), f"the format of {identity}", wrong, 20, _format(files))
+        raise wrong(N_("{name} has no files"), name=identity)
+    form = _text(item.get("format"), f"format ({identity})", wrong, 20, _format(files))
     if form not in layout.FORMATS:
-        raise wrong(f"the format of {identity} is none of {', '.join(layout.FORMATS)}")
-    maker = _text(item.get("publisher"), f"the publisher of {identity}", wrong, 4096)
-    licence = _text(item.get("license"), f"the license of {identity}", wrong, 400, downloads.licence(origin) if kind == "model" else "")
-    return Part(identity, kind, _text(item.get("version"), f"the version of {identity}", wrong, 200, "1"), where, form, licence,
+        raise wrong(N_("{name} is none of {choices}"), name=f"format ({identity})", choices=", ".join(layout.FORMATS))
+    maker = _text(item.get("publisher"), f"publisher ({identity})", wrong, 4096)
+    licence = _text(item.get("license"), f"license ({identity})", wrong, 400, downloads.licence(origin) if kind == "model" else "")
+    return Part(identity, kind, _text(item.get("version"), f"version ({identity})", wrong, 200, "1"), where, form, licence,
                 _source(item.get("source"), identity, origin, wrong), files, _installed(item.get("installed_bytes"), identity, wrong),
                 downloads.digests(origin, where, files), left_out, origin, base / Path(maker).expanduser() if maker else None)
 
@@ -270,8 +270,8 @@ def _source(value: Any, identity: str, origin: Path, wrong: Wrong) -> dict[str, 
         known = downloads.repository(origin)
         return {"uri": f"hf:{known.id}", "revision": known.revision} if known is not None else {}
     if not isinstance(value, dict) or not all(isinstance(key, str) and layout.FIELD.fullmatch(key) for key in value):
-        raise wrong(f"the source of {identity} is not a mapping of plain names, such as uri and revision")
-    return {key: _text(text, f"{key} of {identity}", wrong, 1000) for key, text in value.items()}
+        raise wrong(N_("the source of {name} is not a mapping of plain names, such as uri and revision"), name=identity)
+    return {key: _text(text, f"{key} ({identity})", wrong, 1000) for key, text in value.items()}
 
 
 def _installed(value: Any, identity: str, wrong: Wrong) -> int | None:
@@ -279,8 +279,8 @@ def _installed(value: Any, identity: str, wrong: Wrong) -> int | None:
         try:
             value = units.parse_size(value)
         except ValueError:
-            raise wrong(f"installed_bytes of {identity} is not a size such as 3GiB") from None
-    return None if value is None else _whole(value, f"installed_bytes of {identity}", wrong, 0)
+            raise wrong(N_("{name} is not a size such as 3GiB"), name=f"installed_bytes ({identity})") from None
+    return None if value is None else _whole(value, f"installed_bytes ({identity})", wrong, 0)
 
 
 def _format(files: Sequence[tuple[str, Path]]) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from console.bundles import layout, parity
 from console.bundles.manifest import FileEntry
+from console.bundles.media import linked_folders
 from console.bundles.volumes import Plan, Planned
 from console.bundles.workers import in_step
-from console.errors import WorldError, code
+from console.errors import WorldError, code, why
 from console.i18n import N_
 from console.jobs.job import Context
 from console.units import size as shown_size
@@ -30,6 +31,8 @@ CHANGED = code("bundle.source-changed", WorldError, N_("{path} changed while it 
                N_("Build again when nothing writes to the source any more."), retryable=True)
 NOT_WRITTEN = code("bundle.reread-failed", WorldError, N_("What was written to {place} reads back differently."),
                    N_("The drive is faulty. Use another one."))
+
+LINKED = N_("a link lies in the place of a folder")
 
 WORKERS = 2
 """One reads and hashes while the other's object is on its way to the drive; more would only make a slow drive jump about."""
@@ -110,7 +113,7 @@ class Writer:
                     self.swap(number, len(self.plan.volumes), where)
                 folders.append(self._volume(number, volume, where))
             except OSError as problem:
-                raise UNWRITABLE(place=str(where), reason=problem.strerror or str(problem)) from None
+                raise UNWRITABLE(place=str(where), reason=why(problem)) from None
         return folders
 
     def _other(self, number: int, place: Path) -> bool:
@@ -124,7 +127,10 @@ class Writer:
     def _volume(self, number: int, volume: Planned, place: Path) -> Path:
         self.ctx.phase(N_("Write"))
         folder = place / layout.BUNDLES / self.bundle_id
+        no_links(place, layout.BUNDLES, self.bundle_id)
         folder.mkdir(parents=True, exist_ok=True)
+        for linked in linked_folders(folder):
+            no_links(folder, linked.relative_to(folder).as_posix())
         lacking = [d for d in volume.objects if not layout.object_path(folder, d).is_file()]
         self._check_space(place, sum(self.plan.sizes[d] for d in lacking) + sum(map(len, self.small.values())) + (64 << 10))
         with contextlib.suppress(FileNotFoundError):
@@ -189,11 +195,28 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def no_links(place: Path, *names: str) -> None:
+    """Whoever had a drive before may have laid links where we have folders: nothing is written through them.
+
+    Args:
+        names: of the folders below ``place``, each inside of the one before.
+
+    Raises:
+        OSError: ELOOP, one of them is a link.
+    """
+    for name in names:
+        place = place / name
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, LINKED, str(place))
+
+
 def put(target: Path, data: bytes) -> None:
-    """Write under another name, flush to the drive, rename: a name never holds half a file."""
+    """Write under another name, flush to the drive, rename: a name never holds half a file, and no link in its place is followed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    with open(part, "wb", buffering=0) as out:
+    part.unlink(missing_ok=True)  # of a try that was cut off; or a link
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(handle, "wb", buffering=0) as out:
         view = memoryview(data)
         while len(view):
             view = view[out.write(view) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.set_defaults(run=_verify_receipt)
     one = actions.add_parser("list", parents=common, help="the library")
     one.set_defaults(run=_list)
-    one = actions.add_parser("remove", parents=common, help="take a release out of the library")
+    one = actions.add_parser("remove", parents=common, help="take a release out of the library, or throw away what an unfinished import has copied")
     one.add_argument("name", help="release id, bundle id or title")
     one.set_defaults(run=_remove)
 
@@ -262,10 +263,15 @@ def _media(args: argparse.Namespace) -> list[Path]:
 
 
 def _inspect(args: argparse.Namespace, app: Any) -> int:
+    from console.bundles.acceptance import Site
     from console.bundles.inspection import document, inspect
 
-    seen = inspect(_media(args), _judge(args, app))
+    judge = _judge(args, app)
+    seen = inspect(_media(args), judge)
     data = document(seen, None)
+    if isinstance(judge, Site):
+        room = app.engine().library.room(seen)
+        data["room"] = {"needed_bytes": room.needed, "free_bytes": room.free, "enough": room.enough}
     data["files_listed"] = [{"path": f.path, "size": f.size, "sha256": f.sha256, "component": f.component} for f in seen.files]
     app.out(data, lambda: _told(app, data))
     return EXIT_DONE if data["verdict"] != "failed" else EXIT_BAD_VERDICT
@@ -310,6 +316,9 @@ def _facts(app: Any, data: dict[str, Any]) -> list[str]:
              (N_("Files"), f"{data['files']}, {units.size(data['bytes'])}")]
     if data["parity"]["objects"]:
         facts.append((N_("Repair data"), units.size(data["parity"]["bytes"])))
+    if "room" in data:
+        facts.append((N_("Room"), app.t(N_("{needed} are needed for the import, {free} are free"), needed=units.size(data["room"]["needed_bytes"]),
+                                        free=units.size(data["room"]["free_bytes"]))))
     titles = [app.t(title) for title, _ in facts]
     lines = ["  " + line for line in table(list(zip([f"{t}:" for t in titles], [v for _, v in facts], strict=True)), ("", "")).split("\n")[1:]]
     rows = [(c["id"], f"{c['type']}, {c['format']}", shown(c["version"]), shown(c["license"]) or "–", units.size(c["installed_bytes"]),
@@ -324,10 +333,10 @@ def _next(app: Any, data: dict[str, Any]) -> str:
         return app.t(N_("Every byte was hashed and is what was signed. Next: sealift bundle import"))
     if data["verdict"] == "failed":
         return app.t(N_("Findings are listed above. Import refuses it, unless repair data makes up for what is damaged."))
-    if data["missing_volumes"]:
-        return app.t(N_("Not all volumes are here. Import takes them one after the other: sealift bundle import --swap"))
     if not data["signers"]:
         return app.t(N_("No key that signed it is trusted. Compare its fingerprint with its holder, then: sealift trust add"))
+    if data["missing_volumes"]:
+        return app.t(N_("Not all volumes are here. Import takes them one after the other: sealift bundle import --swap"))
     return app.t(N_("Nothing speaks against it so far. Its bytes were not hashed; next: sealift bundle verify"))
 
 
@@ -419,24 +428,33 @@ def _told_receipt(app: Any, told: dict[str, Any]) -> str:
 def _list(args: argparse.Namespace, app: Any) -> int:
     from console.bundles.library import as_json
 
-    releases = app.engine().library.list()
-    app.out(
-        {"releases": [as_json(r) for r in releases]},
-        lambda: (
-            table(
-                [(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
-                (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size"))),
-            )
-            if releases
-            else app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR"))
-        ),
-    )
+    library = app.engine().library
+    releases, unfinished = library.list(), library.unfinished()
+
+    def told() -> str:
+        if not releases and not unfinished:
+            return app.t(N_("The library is empty. Import a bundle: sealift bundle import DIR"))
+        lines = [table([(r.release_id[:16], r.title, r.channel, str(r.sequence), units.size(r.bytes)) for r in releases],
+                       (app.t(N_("Release")), app.t(N_("Title")), app.t(N_("Channel")), "#", app.t(N_("Size"))))] if releases else []
+        lines += [app.t(N_("{release} {title}: not brought in to its end; {size} are kept. Import it again to go on, or: sealift bundle remove {release}"),
+                        release=one.release_id[:16], title=shown(one.title), size=units.size(one.bytes)) for one in unfinished]
+        return "\n".join(lines)
+
+    app.out({"releases": [as_json(r) for r in releases], "unfinished": [asdict(one) for one in unfinished]}, told)
     return EXIT_DONE
 
 
 def _remove(args: argparse.Namespace, app: Any) -> int:
-    release = app.engine().library.remove(args.name)
-    app.out({"removed": release.release_id}, lambda: app.t(N_("Removed {name}."), name=release.title))
+    from console.bundles.library import UNKNOWN
+
+    library = app.engine().library
+    try:
+        removed = library.remove(args.name)
+    except InputError as problem:
+        if problem.code != UNKNOWN.code:
+            raise
+        removed = library.discard(args.name)
+    app.out({"removed": removed.release_id}, lambda: app.t(N_("Removed {name}."), name=removed.title or removed.release_id[:16]))
     return EXIT_DONE
 
 

@@ -149,17 +149,17 @@ class DeployService:
 
     def _part(self, order: Order, record: Any, seen: Any, port: int | None) -> ServerPlan:
         if isinstance(seen, SealiftError):
-            return ServerPlan(record.name, None, (), (), seen.as_dict(), 0)
+            return ServerPlan(record.name, None, (), (), seen.kept(), 0)
         host, machine, _ports = seen
         try:
             tasks = order.tasks(host.store, port, self._devices(order, record.name))
             changes, problem, position = planning.look(host, tasks)
             if problem is None:
                 problem, position = self._unfit(order, record.name, machine)
-            return ServerPlan(record.name, port, tasks, tuple(changes), problem.as_dict() if problem else None,
+            return ServerPlan(record.name, port, tasks, tuple(changes), problem.kept() if problem else None,
                               position)
         except WorldError as lost:
-            return ServerPlan(record.name, None, (), (), lost.as_dict(), 0)
+            return ServerPlan(record.name, None, (), (), lost.kept(), 0)
         finally:
             host.transport.close()
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from console.errors import InputError, SealiftError, code
+from console.errors import InputError, SealiftError, code, why
 from console.i18n import N_, Said
 from console.servers.record import ServerRecord, check
 
@@ -65,13 +65,6 @@ def read_text(path) -> str:
         return raw.decode(form)
     except UnicodeDecodeError as problem:
         raise NOT_TEXT(path=str(path), line=raw.count(b"\n", 0, problem.start) + 1) from None
-
-
-def why(problem: Exception) -> str:
-    """The reason that an exception carries, still to be rendered in any language."""
-    if isinstance(problem, SealiftError):
-        return problem.said()
-    return problem.args[0] if problem.args and isinstance(problem.args[0], str) else str(problem)
 
 
 def parse_csv(text: str, default_user: str | None = None) -> Imported:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from console.errors import InputError, SealiftError
+from console.errors import InputError, SealiftError, why
 from console.i18n import N_, Said
-from console.servers.importing import Imported, LineProblem, port_number, read_text, why
+from console.servers.importing import Imported, LineProblem, port_number, read_text
 from console.servers.record import NAME_FORM, ServerRecord, check
 
 _HOST_LINE = "Host"

@@ -16,6 +16,12 @@ def releases(store: Store) -> list[dict[str, Any]]:
     return [row | {"signers": json.loads(row["signers"]), "receipt": json.loads(row["receipt"])} for row in rows]
 
 
+def files(store: Store) -> set[str]:
+    """The digests of the files that any release needs."""
+    with store.read() as db:
+        return {row["sha256"] for row in db.query("SELECT DISTINCT sha256 FROM library_files")}
+
+
 def channel(store: Store, name: str) -> dict[str, Any] | None:
     """What a channel has seen."""
     with store.read() as db:

@@ -89,11 +89,11 @@ def parse(raw: bytes, payload_type: str, *, max_bytes: int = MAX_ENVELOPE_BYTES)
     Raises:
         VerdictError: ``trust.size``, ``trust.json``, ``trust.envelope``, ``trust.sig-count``, ``trust.payload-type``.
     """
-    value = decode(raw, max_bytes=max_bytes, what="envelope")
+    value = decode(raw, max_bytes=max_bytes, what=N_("envelope"))
     if not isinstance(value, dict) or set(value) != {"payload", "payloadType", "signatures"}:
-        raise SHAPE(reason="other fields than payload, payloadType, signatures")
+        raise SHAPE(reason=N_("other fields than payload, payloadType, signatures"))
     if not isinstance(value["signatures"], list):
-        raise SHAPE(reason="signatures are not a list")
+        raise SHAPE(reason=N_("signatures are not a list"))
     if not 1 <= len(value["signatures"]) <= MAX_SIGNATURES:
         raise SIG_COUNT(count=len(value["signatures"]))
     if value["payloadType"] != payload_type:
@@ -103,7 +103,7 @@ def parse(raw: bytes, payload_type: str, *, max_bytes: int = MAX_ENVELOPE_BYTES)
 
 def _signature(value: object) -> Signature:
     if not isinstance(value, dict) or set(value) != {"keyid", "sig"} or not isinstance(value["keyid"], str):
-        raise SHAPE(reason="a signature with other fields than keyid, sig")
+        raise SHAPE(reason=N_("a signature with other fields than keyid, sig"))
     return Signature(value["keyid"], _unb64(value["sig"]))
 
 
@@ -115,7 +115,7 @@ def _unb64(text: object) -> bytes:
         if base64.b64encode(raw).decode() != text:
             raise ValueError
     except (ValueError, binascii.Error):
-        raise SHAPE(reason="a field is not base64") from None
+        raise SHAPE(reason=N_("a field is not base64")) from None
     return raw
 
 

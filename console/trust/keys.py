@@ -170,7 +170,7 @@ def _read(path: Path) -> bytes:
     except OSError as problem:
         raise UNREADABLE(path=str(path), reason=problem.strerror or "?") from None
     if len(raw) > MAX_FILE_BYTES:
-        raise MALFORMED(path=str(path), reason="too large for a key")
+        raise MALFORMED(path=str(path), reason=N_("too large for a key"))
     return raw
 
 
@@ -200,11 +200,11 @@ def load_private(path: Path, passphrase: Secret | None = None) -> PrivateKey:
             raise PASSPHRASE(path=str(path)) from None
         if openssh and secret is None and "password" in str(problem).lower():
             raise LOCKED(path=str(path)) from None
-        raise MALFORMED(path=str(path), reason="not a private key in PEM") from None
-    except Exception as problem:  # cryptography has many kinds for keys of other families
-        raise MALFORMED(path=str(path), reason=type(problem).__name__) from None
+        raise MALFORMED(path=str(path), reason=N_("not a private key in PEM")) from None
+    except Exception:  # cryptography has many kinds for keys of other families
+        raise MALFORMED(path=str(path), reason=N_("a key of another kind")) from None
     if not _fit(key):
-        raise MALFORMED(path=str(path), reason="a key of another kind")
+        raise MALFORMED(path=str(path), reason=N_("a key of another kind"))
     return PrivateKey(key)
 
 
@@ -222,7 +222,7 @@ def load_public(source: Path | bytes) -> PublicKey:
             if _fit(key):
                 return PublicKey(key.public_bytes(serialization.Encoding.DER,
                                                   serialization.PublicFormat.SubjectPublicKeyInfo))
-    raise MALFORMED(path=name, reason="not a public key")
+    raise MALFORMED(path=name, reason=N_("not a public key"))
 
 
 def _from_certificate(raw: bytes) -> Any:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from console.errors import InputError, SealiftError, code
+from console.errors import InputError, SealiftError, code, why
 from console.i18n import N_, Said
 from console.trust.canonical import decode
 from console.trust.dsse import signed_text
@@ -181,7 +181,7 @@ def verify(folder: Path, signature_raw: bytes, *, keys: Sequence[PublicKey] = ()
         findings.append(refusal.found)
         verified = False
     except SealiftError as problem:
-        findings.append(Found("json" if problem.code == "trust.json" else "size", "", str(problem)))
+        findings.append(Found("json" if problem.code == "trust.json" else "size", "", why(problem)))
         verified = False
     except OSError as problem:
         findings.append(Found("missing", problem.filename or str(folder), Said(N_("it cannot be read: {reason}"), reason=problem.strerror or "?")))
@@ -222,7 +222,7 @@ def check_listing(signature_raw: bytes, files: Mapping[str, str], keys: Sequence
     except _Refused as refusal:
         return Listing((refusal.found,))
     except SealiftError as problem:
-        return Listing((Found("json" if problem.code == "trust.json" else "size", "", str(problem)),))
+        return Listing((Found("json" if problem.code == "trust.json" else "size", "", why(problem)),))
     found = [] if verified else [Found("key", "", N_("it was signed by a key that is not believed"))]
     found += [Found("missing", n, N_("the file is signed and not there")) for n in sorted(set(resources) - set(files))]
     for n in sorted(set(files) - set(resources)):

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from console.errors import InputError, SealiftError, VerdictError, code
-from console.i18n import N_
+from console.errors import InputError, SealiftError, VerdictError, code, shown, why
+from console.i18n import N_, Said
 from console.trust import dsse
 from console.trust.canonical import decode, encode
 from console.trust.keys import PrivateKey, PublicKey, load_public
@@ -106,34 +106,34 @@ def read(payload: bytes, raw: bytes) -> Root:
     Raises:
         VerdictError: ``trust.root-malformed``, ``trust.json``, ``trust.size``.
     """
-    value = decode(payload, max_bytes=MAX_BYTES, what="trust root")
+    value = decode(payload, max_bytes=MAX_BYTES, what=N_("trust root"))
     try:
         if encode(value, wide_keys=True) != payload:
-            raise ValueError("it is not in canonical form")
+            raise ValueError(N_("it is not in canonical form"))
         return _root(value, payload, raw)
     except (KeyError, TypeError, AttributeError):
-        raise MALFORMED(reason="a field is missing or of another kind") from None
+        raise MALFORMED(reason=N_("a field is missing or of another kind")) from None
     except ValueError as problem:
-        raise MALFORMED(reason=str(problem)[:200]) from None
+        raise MALFORMED(reason=why(problem)) from None
     except InputError as problem:
-        raise MALFORMED(reason=str(problem)) from None
+        raise MALFORMED(reason=why(problem)) from None
 
 
 def _root(value: dict[str, Any], payload: bytes, raw: bytes) -> Root:
     _only(value, "v", "version", "prev", "issued_at", "expires_at", "keys", "roles", "revoked_keys", "x509_roots", "policy")
     version, prev = value["version"], value["prev"]
-    _need(value["v"] == 1, "it is of another form")
-    _need(_whole(version) and version >= 1, "its version is no number from 1 up")
+    _need(value["v"] == 1, N_("it is of another form"))
+    _need(_whole(version) and version >= 1, N_("its version is no number from 1 up"))
     _need(prev is None if version == 1 else isinstance(prev, str) and bool(_HEX64.fullmatch(prev)),
-          "it does not name the version before it")
-    _need(bool(_TIME.fullmatch(value["issued_at"])), "its time is malformed")
+          N_("it does not name the version before it"))
+    _need(bool(_TIME.fullmatch(value["issued_at"])), N_("its time is malformed"))
     expires = value["expires_at"]
-    _need(expires is None or bool(_TIME.fullmatch(expires)), "its expiry is malformed")
+    _need(expires is None or bool(_TIME.fullmatch(expires)), N_("its expiry is malformed"))
     keys = {keyid: _key(keyid, item) for keyid, item in value["keys"].items()}
     _only(value["roles"], *ROLES)
     roles = {name: _role(item, keys) for name, item in value["roles"].items()}
     for name in ("root", "release"):
-        _need(name == "release" or bool(roles[name].keys), f"nobody holds the role {name}")
+        _need(name == "release" or bool(roles[name].keys), Said(N_("nobody holds the role {name}"), name=name))
     return Root(version, prev, value["issued_at"], expires, keys, roles, dict(_revoked(r) for r in value["revoked_keys"]),
                 tuple(_authority(a) for a in value["x509_roots"]), _policy(value["policy"]),
                 hashlib.sha256(payload).hexdigest(), raw)
@@ -145,7 +145,7 @@ def _need(condition: bool, reason: str) -> None:
 
 
 def _only(value: Any, *names: str) -> None:
-    _need(isinstance(value, dict) and set(value) == set(names), "it has other fields than it must")
+    _need(isinstance(value, dict) and set(value) == set(names), N_("it has other fields than it must"))
 
 
 def _whole(value: Any) -> bool:
@@ -156,27 +156,27 @@ def _unb64(text: str) -> bytes:
     try:
         raw = base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise ValueError("a field is not base64") from None
-    _need(base64.b64encode(raw).decode() == text, "a field is not base64")
+        raise ValueError(N_("a field is not base64")) from None
+    _need(base64.b64encode(raw).decode() == text, N_("a field is not base64"))
     return raw
 
 
 def _key(keyid: str, item: Any) -> tuple[PublicKey, str]:
     _only(item, "alg", "spki", "holder")
     key = load_public(_unb64(item["spki"]))
-    _need(key.keyid == keyid and key.alg == item["alg"], f"the key {keyid[:24]}… is another one")
-    _need(isinstance(item["holder"], str) and 0 < len(item["holder"]) <= 200, "a key has no holder")
+    _need(key.keyid == keyid and key.alg == item["alg"], Said(N_("the key {keyid}… is another one"), keyid=shown(keyid[:24])))
+    _need(isinstance(item["holder"], str) and 0 < len(item["holder"]) <= 200, N_("a key has no holder"))
     return key, item["holder"]
 
 
 def _role(item: Any, keys: dict[str, tuple[PublicKey, str]]) -> Role:
     _only(item, "threshold", "keys")
     listed = item["keys"]
-    _need(isinstance(listed, list) and len(set(listed)) == len(listed) <= 64, "a role lists a key twice")
-    _need(all(keyid in keys for keyid in listed), "a role lists a key that is not there")
-    _need(_whole(item["threshold"]) and 1 <= item["threshold"] <= 16, "a threshold is not 1 to 16")
+    _need(isinstance(listed, list) and len(set(listed)) == len(listed) <= 64, N_("a role lists a key twice"))
+    _need(all(keyid in keys for keyid in listed), N_("a role lists a key that is not there"))
+    _need(_whole(item["threshold"]) and 1 <= item["threshold"] <= 16, N_("a threshold is not 1 to 16"))
     holders = {keys[keyid][1] for keyid in listed}
-    _need(not listed or item["threshold"] <= len(holders), "a role needs more holders than there are")
+    _need(not listed or item["threshold"] <= len(holders), N_("a role needs more holders than there are"))
     return Role(item["threshold"], tuple(listed))
 
 
@@ -184,19 +184,19 @@ def _revoked(item: Any) -> tuple[str, tuple[str, dict[str, int]]]:
     _only(item, "keyid", "reason", "last_sequence")
     last = item["last_sequence"]
     _need(isinstance(item["keyid"], str) and isinstance(item["reason"], str) and isinstance(last, dict)
-          and all(_whole(n) and n >= 0 for n in last.values()), "a revoked key is malformed")
+          and all(_whole(n) and n >= 0 for n in last.values()), N_("a revoked key is malformed"))
     return item["keyid"], (item["reason"], last)
 
 
 def _authority(item: Any) -> bytes:
     _only(item, "sha256", "der", "label")
     der = _unb64(item["der"])
-    _need(hashlib.sha256(der).hexdigest() == item["sha256"] and isinstance(item["label"], str), "a certificate is another one")
+    _need(hashlib.sha256(der).hexdigest() == item["sha256"] and isinstance(item["label"], str), N_("a certificate is another one"))
     return der
 
 
 def _policy(value: Any) -> dict[str, Any]:
-    _need(isinstance(value, dict), "its policy is malformed")
+    _need(isinstance(value, dict), N_("its policy is malformed"))
     return value
 
 
@@ -237,9 +237,9 @@ def follow(root: Root, raw: bytes) -> Root:
     """
     new = read(dsse.open_(raw, TYPE, root.holders_of("root"), root.roles["root"].threshold).payload, raw)
     if new.version != root.version + 1:
-        raise CHAIN(version=new.version, reason=f"version {root.version + 1} is wanted")
+        raise CHAIN(version=new.version, reason=Said(N_("version {version} is wanted"), version=root.version + 1))
     if new.prev != root.digest:
-        raise CHAIN(version=new.version, reason="it names another one before it")
+        raise CHAIN(version=new.version, reason=N_("it names another one before it"))
     _signed(raw, new, new)
     return new
 
@@ -248,7 +248,7 @@ def _signed(raw: bytes, by: Root, new: Root) -> None:
     try:
         dsse.open_(raw, TYPE, by.holders_of("root"), by.roles["root"].threshold)
     except SealiftError as problem:
-        raise CHAIN(version=new.version, reason=str(problem)) from None
+        raise CHAIN(version=new.version, reason=why(problem)) from None
 
 
 def catch_up(root: Root, chain: Sequence[bytes]) -> list[Root]:
@@ -258,7 +258,7 @@ def catch_up(root: Root, chain: Sequence[bytes]) -> list[Root]:
         VerdictError: ``trust.root-chain`` and those of :func:`follow`.
     """
     if len(chain) > MAX_CHAIN:
-        raise CHAIN(version=root.version, reason="the chain is too long")
+        raise CHAIN(version=root.version, reason=N_("the chain is too long"))
     found: list[Root] = []
     for raw in chain:
         now = found[-1] if found else root
@@ -267,7 +267,7 @@ def catch_up(root: Root, chain: Sequence[bytes]) -> list[Root]:
             continue
         if claimed.version == now.version:
             if claimed.digest != now.digest:
-                raise CHAIN(version=claimed.version, reason="another one of this version is in force")
+                raise CHAIN(version=claimed.version, reason=N_("another one of this version is in force"))
             continue
         found.append(follow(now, raw))
     return found

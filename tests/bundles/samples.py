@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,32 @@ def weights(seed: int = 0, size: int = 256) -> bytes:
     return b"".join(hashlib.sha256(b"%d %d" % (seed, i)).digest() for i in range(size // 32))
 
 
+def tar(files: dict[str, bytes]) -> bytes:
+    """A tar archive of these files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def ar(members: dict[str, bytes]) -> bytes:
+    """An ar archive of these members."""
+    made = b"!<arch>\n"
+    for name, data in members.items():
+        made += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    return made
+
+
+def deb(contents: bytes, **control: str) -> bytes:
+    """A Debian package of this tar archive; ``control`` is what it says of itself, with lines for dashes."""
+    told = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in control.items()).encode()
+    return ar({"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(tar({"./control": told}), mtime=0),
+               "data.tar.gz": gzip.compress(contents, mtime=0)})
+
+
 def model(folder: Path) -> Path:
     """A model of two shards with its index."""
     folder.mkdir(parents=True)
@@ -62,7 +91,7 @@ def content(folder: Path, note: str = "# Notes\n", **top: Any) -> Path:
     """A model, a package and a document, with their description."""
     model(folder / "weights")
     (folder / "packages").mkdir()
-    (folder / "packages" / "tool_1.0_amd64.deb").write_bytes(b"!<arch>\n" + weights(4, 4096))
+    (folder / "packages" / "tool_1.0_amd64.deb").write_bytes(deb(tar({"./usr/bin/tool": weights(4, 4096)}), Package="tool", Version="1.0"))
     (folder / "packages" / "empty").write_bytes(b"")
     (folder / "notes").mkdir()
     (folder / "notes" / "READ ME.md").write_text(note)

@@ -10,13 +10,12 @@ import os
 import shutil
 import struct
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundle_samples import model, safetensors, weights
+from bundle_samples import deb, model, safetensors, tar, weights
 
 from console.bundles import layout, packages
 from console.bundles.build import Built, build
@@ -37,24 +36,7 @@ ROOM = 38 << 20
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 2048, "torch_dtype": "bfloat16"}
 
-
-def control(**fields: str) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        text = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in fields.items()).encode()
-        info = tarfile.TarInfo("./control")
-        info.size = len(text)
-        archive.addfile(info, io.BytesIO(text))
-    return out.getvalue()
-
-
-def deb() -> bytes:
-    """A Debian package that says what it unpacks to."""
-    def member(name: str, data: bytes) -> bytes:
-        return f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
-
-    told = control(Package="tool", Version="1:2.0-1", Architecture="amd64", Installed_Size="3072")
-    return b"!<arch>\n" + member("debian-binary", b"2.0\n") + member("control.tar.gz", told) + member("data.tar.gz", weights(7, 1 << 20))
+DEB = {"Package": "tool", "Version": "1:2.0-1", "Architecture": "amd64", "Installed_Size": "3072"}
 
 
 def rpm() -> bytes:
@@ -118,7 +100,7 @@ def contents(folder: Path) -> Path:
     (folder / "llama" / "model-00001-of-00002.safetensors").write_bytes(
         safetensors({"model.layers.0.w": ("F32", [1 << 20], weights(1, 4 << 20)), "model.layers.0.w_bias": ("F32", [8], weights(9, 32))}))
     for name, file, data in (("qwen-gguf", "qwen-q8.gguf", gguf(weights(2, 24 << 20))), ("wheelhouse", "tiny-1.2-py3-none-any.whl", wheel()),
-                             ("debs", "tool_2.0-1_amd64.deb", deb()), ("rpms", "driver-550.54-1.el9.x86_64.rpm", rpm()),
+                             ("debs", "tool_2.0-1_amd64.deb", deb(tar({"./usr/bin/tool": weights(7, 1 << 20)}), **DEB)), ("rpms", "driver-550.54-1.el9.x86_64.rpm", rpm()),
                              ("cann", "Ascend-cann-toolkit_8.0.RC2_linux-aarch64.run",
                               b"#!/bin/sh\n# Uncompressed size: 2048 KB\n" + weights(6, 2 << 20))):
         (folder / name).mkdir()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import pickle
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundle_samples import fifo, make, raw_safetensors, safetensors, weights
+from bundle_samples import ar, fifo, make, raw_safetensors, safetensors, tar, weights
 
 from console.bundles import layout
 from console.bundles.verify import verify
@@ -186,11 +190,14 @@ def _(c):
 
 for bad in ("../escape", "/etc/passwd", "model/../../x", "model//x", "model/./x", "C:/x", "model/con", "model/aux.json",
             "model/a\\b", "model/x ", "model/x.", "model/a\u202eb", "model/a\u200bb", "model/cafe\u0301", "model/a\nb",
-            "model/" + "x" * 241, "model/" + "d/" * 40 + "x", "model/COM¹", "model/a\x7f"):
+            "model/" + "x" * 241, "model/" + "d/" * 40 + "x", "model/COM¹", "model/a\x7f", "model/CON.txt", "model/lpt9.tar.gz", "model/nul .txt",
+            "model/a:b", "\\\\?\\C:\\x", "model/x..", "model/a\u2066b", "model/a\ufeffb", "model/~/../x", "model\\..\\x", "model/a|b", "model/?"):
     name = bad.encode("ascii", "backslashreplace").decode()[:40]
     case(f"path-{name}", "path", "index")(lambda c, b=bad: c.add(b, b"{}", "weights"))
 case("case-collision", "dup-name")(lambda c: c.add("model/CONFIG.json", b"{}", "weights"))
 case("folder-case-collision", "dup-name")(lambda c: c.add("MODEL/x.json", b"{}", "weights"))
+case("folded-collision", "dup-name")(lambda c: (c.add("model/stra\u00dfe.json", b"{}", "weights"), c.add("model/STRASSE.json", b"{}", "weights")))
+case("ligature-collision", "dup-name")(lambda c: (c.add("model/\ufb00.json", b"{}", "weights"), c.add("model/ff.json", b"{}", "weights")))
 case("file-is-folder", "dup-name")(lambda c: c.add("model/config.json/x.json", b"{}", "weights"))
 case("file-of-no-component", "index")(lambda c: c.add("elsewhere/x.json", b"{}", "weights"))
 case("file-of-unknown-component", "index")(lambda c: c.add("model/x.json", b"{}", "nobody"))
@@ -230,6 +237,9 @@ signed("other-index-version", "index")(lambda i, s: i.update(v=2))
 signed("index-not-canonical", "index", raw_index=lambda r: r + b"\n")(lambda i, s: None)
 signed("index-duplicate-key", "json", raw_index=lambda r: r.replace(b'"v":1', b'"v":1,"v":1'))(lambda i, s: None)
 signed("index-lone-surrogate", "json", raw_index=lambda r: r.replace(b"READ ME", b"READ\\ud800"))(lambda i, s: None)
+signed("index-overlong-utf8", "json", raw_index=lambda r: r.replace(b"READ ME", b"READ\xc0\xaf"))(lambda i, s: None)
+signed("index-number-of-digits", "json", raw_index=lambda r: r.replace(b'"v":1', b'"v":' + b"1" * 9000))(lambda i, s: None)
+signed("payload-deep", "json", raw_payload=lambda r: b'{"a":' * 4000 + b"1" + b"}" * 4000)(lambda i, s: None)
 signed("index-invalid-utf8", "json", raw_index=lambda r: r.replace(b"READ ME", b"READ\xff\xff"))(lambda i, s: None)
 signed("payload-not-canonical", "statement", raw_payload=lambda r: r + b" ")(lambda i, s: None)
 signed("payload-not-json", "json", raw_payload=lambda r: b"no")(lambda i, s: None)
@@ -443,6 +453,136 @@ for name, raw in {
     carries(name, "packages/thing.whl", raw, "packages")
 
 
+# What readers would disagree on, or go through to the end ---------------------------------------------------------------
+
+UP = tar({"../../etc/x": b"1"})
+DEB = {"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(tar({"./control": b"Package: x\n"}))}
+ZEROS = b"\x00" * (24 << 20)
+
+
+def header(name: bytes, kind: bytes = b"0", data: bytes = b"", size: int | None = None, link: bytes = b"", mark: bytes = b"ustar\x0000") -> bytes:
+    """One entry of a tar, with a size that need not be that of its data."""
+    raw = bytearray(512)
+    for at, field_ in ((0, name), (100, b"0000644"), (124, b"%011o" % (len(data) if size is None else size)), (136, b"%011o" % 0),
+                       (148, b" " * 8), (156, kind), (157, link), (257, mark)):
+        raw[at : at + len(field_)] = field_
+    raw[148:156] = b"%06o\x00 " % sum(raw)
+    return bytes(raw) + data.ljust(-(-len(data) // 512) * 512, b"\x00")
+
+
+def told(kind: bytes = b"x", **pairs: bytes) -> bytes:
+    """An extended header of a tar; lines in names stand for dots."""
+    data = b""
+    for name, value in pairs.items():
+        line = b" %s=%s\n" % (name.replace("_", ".").encode(), value)
+        length = next(n for n in range(len(line), len(line) + 9) if n == len(line) + len(str(n)))
+        data += b"%d%s" % (length, line)
+    return header(b"told", kind, data)
+
+
+def layer(raw: bytes, name: str = "blobs/sha256/" + "a" * 64) -> bytes:
+    """An image as docker saves it, with one layer."""
+    return tar({"manifest.json": b"[]", name: raw})
+
+
+def hidden_entry() -> bytes:
+    """A zip with an entry that its list does not name, for those who read from the start."""
+    raw = zipped(good=b"good")
+    more = raw[: raw.index(b"PK\x01\x02")].replace(b"good", b"evil")
+    at, end = raw.index(b"PK\x01\x02"), raw.index(b"PK\x05\x06")
+    last = bytearray(raw[end:])
+    last[16:20] = (at + len(more)).to_bytes(4, "little")
+    return raw[:at] + more + raw[at:end] + bytes(last)
+
+
+def second_list() -> bytes:
+    """A zip with another zip in its comment."""
+    inner = zipped(evil=b"x")
+    return zipped(good=b"x")[:-2] + len(inner).to_bytes(2, "little") + inner
+
+
+def zip_extra(extra: bytes) -> bytes:
+    info = named("ok")
+    info.extra = extra
+    return zip_of(info)
+
+
+def zip64(lie: int) -> bytes:
+    """A zip whose entry has its sizes in 64 bits; those beside the data are another's."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, archive.open("big", "w", force_zip64=True) as entry:
+        entry.write(b"x" * 1000)
+    raw = bytearray(out.getvalue())
+    at = raw.index(b"\x01\x00\x10\x00")
+    raw[at + 4 : at + 12] = lie.to_bytes(8, "little")
+    return bytes(raw)
+
+
+def npy(kind: str, version: int = 1, room: int = 117) -> bytes:
+    text_ = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': (1,), }}".ljust(room).encode() + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + len(text_).to_bytes(2 if version == 1 else 4, "little") + text_ + b"\x00" * 8
+
+
+DISAGREEING = {
+    "zip-two-lists": zipped(good=b"x") + zipped(evil=b"x"),
+    "zip-tail": zipped(a=b"x") + b"tail",
+    "zip-hidden-entry": hidden_entry(),
+    "zip-list-in-comment": second_list(),
+    "zip-unicode-name": zip_extra(b"\x75\x70\x0f\x00\x01" + zlib.crc32(b"ok").to_bytes(4, "little") + b"../../evil"),
+    "zip64-sizes-disagree": zip64(1 << 40),
+    "zip-behind-something": b"#!/bin/sh\n" + zip_of(named("../../escape")),
+    "tar-pax-name": told(path=b"../../escape") + header(b"ok") + bytes(1024),
+    "tar-pax-link": told(linkpath=b"/etc/passwd") + header(b"ok", b"2", link=b"a") + bytes(1024),
+    "tar-pax-size": told(size=b"512") + header(b"f", data=b"y" * 512, size=0) + bytes(1024),
+    "tar-name-for-all": told(b"g", path=b"f") + header(b"f") + bytes(1024),
+    "tar-two-names": header(b"././@LongLink", b"L", b"ok\x00") + told(path=b"other") + header(b"f") + bytes(1024),
+    "tar-gnu-long-name": header(b"././@LongLink", b"L", b"a/" * 120 + b"../" * 130 + b"x\x00") + header(b"f") + bytes(1024),
+    "tar-folder-with-data": header(b"d", b"5", b"z" * 512) + bytes(1024),
+    "tar-sparse-name": told(GNU_sparse_name=b"../x", GNU_sparse_realsize=b"9") + header(b"f") + bytes(1024),
+    "tar-sparse-size": told(GNU_sparse_name=b"x", GNU_sparse_realsize=b"99999999999") + header(b"f") + bytes(1024),
+    "tar-without-mark": header(b"../../escape", b"\x00", b"x", mark=b"") + bytes(1024),
+    "tar-negative-size": header(b"f")[:124] + b"\xff" * 12 + header(b"f")[136:] + bytes(1024),
+    "image-layer-above": layer(UP),
+    "image-layer-packed": layer(gzip.compress(UP)),
+    "image-packed-layer-above": gzip.compress(layer(UP, "abc/layer.tar")),
+    "image-layer-bomb": layer(gzip.compress(ZEROS)),
+    "gzip-bomb": gzip.compress(ZEROS), "bzip2-bomb": bz2.compress(ZEROS), "xz-bomb": lzma.compress(ZEROS),
+    "lzma-bomb": lzma.compress(ZEROS, format=lzma.FORMAT_ALONE),
+    "deb-above": ar(DEB | {"data.tar.gz": gzip.compress(UP)}), "deb-above-plain": ar(DEB | {"data.tar": UP}),
+    "deb-above-xz": ar(DEB | {"data.tar.xz": lzma.compress(UP)}), "deb-above-lzma": ar(DEB | {"data.tar.lzma": lzma.compress(UP, format=lzma.FORMAT_ALONE)}),
+    "deb-scripts-above": ar({"debian-binary": b"2.0\n", "control.tar": UP}), "deb-mark-with-slash": ar({"debian-binary/": b"2.0\n", "data.tar/": UP}),
+    "deb-bomb": ar(DEB | {"data.tar.gz": gzip.compress(ZEROS)}), "deb-cut": ar(DEB | {"data.tar.gz": gzip.compress(UP)})[:-40],
+    "deb-size-is-no-number": ar(DEB).replace(b"2.0".ljust(4), b"2.0\n")[:56] + b"9x" + ar(DEB)[58:],
+    "ar-member-above": ar({"../../x": b"1"}), "ar-long-name-above": ar({"//": b"../../x.o/\n", "/0": b"1"}), "ar-bsd-name-above": ar({"#1/9": b"../../x.oy"}),
+    "gzip-pickle": gzip.compress(pickle.dumps(_Boom())), "xz-pickle": lzma.compress(pickle.dumps(_Boom(), 0)),
+    "bzip2-pickle": bz2.compress(pickle.dumps(_Boom(), 1)), "zlib-pickle": zlib.compress(pickle.dumps(_Boom())),
+}
+for name, raw in DISAGREEING.items():
+    carries(name, "packages/thing.bin", raw, "packages")
+BLOB = "packages/blobs/sha256/" + "0" * 64
+carries("layer-takes-away-what-is-above", BLOB, tar({"a/.wh...": b""}), "packages")
+carries("layer-takes-away-its-root", BLOB, tar({".wh..": b""}), "packages")
+carries("layer-hard-link-out", BLOB, header(b"h", b"1", link=b"../../etc/shadow") + bytes(1024), "packages")
+for name, (path, raw) in {
+    "npz-of-objects": ("packages/a.npz", zipped(**{"a.npy": npy("|O")})), "npz-of-objects-no-ending": ("packages/b.npz", zipped(a=npy("|O"))),
+    "npz-of-objects-capitals": ("packages/c.npz", zipped(**{"a.NPY": npy("|O", 2)})), "npy-of-objects-far-behind": ("packages/d.npy", npy("|O", 2, 9000)),
+    "torch-without-folder": ("packages/e.dat", zipped(**{"data.pkl": b"x"})), "torch-behind-something": ("packages/f.dat", b"x" * 99 + zipped(**{"a/data.pkl": b"x"})),
+    "packed-pickle-by-name": ("packages/g.pkl.zst", b"(\xb5/\xfd" + bytes(60)),
+}.items():
+    carries(name, path, raw, "packages")
+carries("pickle-as-safetensors", "model/p.safetensors", pickle.dumps(_Boom(), 4))
+carries("pickle-0-as-safetensors", "model/p0.safetensors", pickle.dumps(_Boom(), 0))
+carries("old-tar-as-txt", "model/t.txt", header(b"ok", b"\x00", b"x", mark=b"") + bytes(1024))
+carries("archive-behind-notes", "notes/n.md", b"# Notes\n" + zipped(a=b"x"), "notes")
+carries("deb-in-docs", "notes/x", ar(DEB), "notes")
+carries("drawing-with-code", "model/x.svg", b'<svg onload="x()"></svg>')
+carries("json-deep", "model/deep.json", b"[" * 100_000)
+carries("json-number-without-measure", "model/n.json", b'{"a":' + b"9" * 100_000 + b"}")
+carries("json-of-another-encoding", "model/u.json", '{"chat_template":"{{ x.__class__ }}"}'.encode("utf-16"))
+carries("template-under-an-escaped-name", "model/tokenizer_config.json", b'{"chat\\u005ftemplate":"{{ x.__class__ }}"}')
+carries("template-named-twice", "model/tokenizer_config.json", b'{"chat_template":"{{ x.__class__ }}","chat_template":"hello"}')
+
+
 # What is on the drive besides is no part of it: reported by verification, never opened by import -----------------------
 
 EXTRAS = [
@@ -494,7 +634,7 @@ def test_strays_fail_verification(add, code, copy):
 
 
 def test_the_corpus_is_large_enough():
-    assert len(CASES) + len(EXTRAS) >= 60
+    assert len(CASES) + len(EXTRAS) >= 250
 
 
 def test_the_untouched_copy_is_verified(copy):

@@ -68,3 +68,9 @@ def test_what_was_written_since_it_was_plugged_in_has_to_be_removed_safely(linux
 def test_one_that_was_not_written_to_its_end_is_told_first(linux):
     (seal(linux[0], 1_000_100) / layout.SEALED).unlink()
     assert state(linux) == ["unfinished"]
+
+
+def test_a_file_system_that_does_not_tell_its_room_is_not_full(linux, monkeypatch):
+    monkeypatch.setattr(psutil, "disk_usage", lambda path: type("Room", (), {"free": 0, "total": 0})())
+    found = drives.drives(linux[1], linux[2])[0]
+    assert (found.state, found.free_bytes, found.total_bytes) == ("ready", None, None)

@@ -258,6 +258,43 @@ def test_a_receipt_travels_back_and_is_checked(sample, open_site, tmp_path):
     assert CONFIG
 
 
+@pytest.mark.parametrize("linked", ["RECEIPTS", "part", "file"])
+def test_no_link_on_a_drive_leads_a_receipt_elsewhere(sample, open_site, tmp_path, linked):
+    engine, drive, outside = open_site(sample.key), tmp_path / "drive", tmp_path / "outside"
+    release = engine.library.import_(CTX, [sample.drive]).release
+    name = f"test-site-{release.release_id[:16]}.dsse.json"
+    drive.mkdir()
+    outside.mkdir()
+    (outside / "own").write_text("mine")
+    if linked == "RECEIPTS":
+        (drive / "RECEIPTS").symlink_to(outside)
+        with pytest.raises(SealiftError) as caught:
+            engine.library.write_receipt(release, drive)
+        assert caught.value.code == "bundle.receipt-unwritable" and "链接" in caught.value.message("zh_CN")
+    else:
+        (drive / "RECEIPTS").mkdir()
+        (drive / "RECEIPTS" / (name + ".part" if linked == "part" else name)).symlink_to(outside / "own")
+        place = engine.library.write_receipt(release, drive)
+        assert not place.is_symlink() and receipts.verify(place.read_bytes(), [engine.audit.key().public])["verdict"] == "verified"
+    assert [(p.name, p.read_text()) for p in outside.iterdir()] == [("own", "mine")]
+
+
+@pytest.mark.parametrize("linked", ["BUNDLES", "bundle", "objects", "oms", "inner"])
+def test_no_link_on_a_drive_leads_a_bundle_elsewhere(tmp_path, linked):
+    asked = described(tmp_path, {"id": "m", "type": "model"})
+    model(tmp_path / "m")
+    built, outside, drive = build(CTX, asked, tmp_path / "first", [KEY]), tmp_path / "outside", tmp_path / "drive"
+    inside = drive / "BUNDLES" / built.bundle_id
+    place = {"BUNDLES": drive / "BUNDLES", "bundle": inside, "inner": inside / "objects" / built.folders[0].joinpath("objects").iterdir().__next__().name}
+    outside.mkdir()
+    link = place.get(linked, inside / linked)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(SealiftError) as caught:
+        build(CTX, asked, drive, [KEY])
+    assert caught.value.code == "bundle.unwritable" and list(outside.iterdir()) == []
+
+
 def test_the_receipt_names_every_volume_that_was_read(tmp_path, open_site):
     (tmp_path / "source" / "docs").mkdir(parents=True)
     for number in range(6):

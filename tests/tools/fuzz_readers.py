@@ -8,8 +8,10 @@ is written below ``--keep`` and makes the exit code 1. The last lines tell how m
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib.util
 import io
+import lzma
 import random
 import shutil
 import struct
@@ -26,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from console.bundles import archives, gguf, headers, layout, onnx, screening, verify  # noqa: E402
+from console.bundles import archives, gguf, headers, layout, onnx, receipts, screening, spec, verify  # noqa: E402
 from console.bundles.manifest import read_index, read_statement  # noqa: E402
 from console.errors import SealiftError  # noqa: E402
 from console.jobs.job import NullContext  # noqa: E402
@@ -125,6 +127,17 @@ def archive_tar() -> bytes:
     return out.getvalue()
 
 
+def saved_image() -> bytes:
+    """An image as docker saves it, with a packed layer."""
+    layer = samples.tar({"etc/x": b"1" * 300})
+    return samples.tar({"manifest.json": b"[]", "0/layer.tar": layer, "blobs/sha256/" + "a" * 64: gzip.compress(layer, mtime=0)})
+
+
+def unpacked(raw: bytes) -> str | None:
+    """What the reader of archives says."""
+    return archives.problem(raw[:512], len(raw), io.BytesIO(raw))
+
+
 class Readers:
     """Every reader by name, with seeds to damage."""
 
@@ -154,14 +167,26 @@ class Readers:
             "safetensors": (shard, lambda raw: headers.safetensors(io.BytesIO(raw), len(raw), "x")),
             "gguf": (gguf_file(), lambda raw: gguf.read(io.BytesIO(raw), len(raw), "x")),
             "onnx": (onnx_model(), lambda raw: onnx.outline(io.BytesIO(raw), len(raw), "x")),
-            "zip": (archive_zip(), lambda raw: archives.problem(raw[:512], len(raw), io.BytesIO(raw))),
-            "tar": (archive_tar(), lambda raw: archives.problem(raw[:512], len(raw), io.BytesIO(raw))),
+            "zip": (archive_zip(), unpacked),
+            "tar": (archive_tar(), unpacked),
+            "image": (saved_image(), unpacked),
+            "deb": (samples.deb(archive_tar(), Package="x", Version="1"), unpacked),
+            "lzma": (lzma.compress(archive_tar(), format=lzma.FORMAT_ALONE), unpacked),
+            "receipt": (receipts.seal({"v": 1, "site": "x", "media": [], "sequence": 1}, key), lambda raw: receipts.verify(raw, [key.public])),
             "screen-json": (template, self._screened("m/tokenizer_config.json")),
             "screen-gguf": (gguf_file(), self._screened("m/a.gguf")),
             "screen-onnx": (onnx_model(), self._screened("m/a.onnx")),
             "screen-text": (b"(dp0\nS'a'\np1\nI1\ns." + b"text " * 40, self._screened("m/a.txt")),
             "screen-wheel": (archive_zip(), self._screened("p/a.whl", "runtime")),
+            "screen-packed": (gzip.compress(b"(dp0\nS'a'\np1\nI1\ns." * 9, mtime=0), self._screened("p/a.gz", "runtime")),
+            "description": (b"title: x\nchannel: c\ncomponents:\n- {id: a, type: docs, from: ., exclude: ['*']}\n", self._described),
         }
+
+    def _described(self, raw: bytes) -> object:
+        place = self.folder / "spec" / "bundle.yaml"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(raw)
+        return spec.read(place)
 
     def _screened(self, path: str, kind: str = "model") -> Callable[[bytes], object]:
         return lambda raw: screening.screen(kind, path, len(raw), io.BytesIO(raw), {path: 1 << 20})

@@ -12,6 +12,8 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 
 from console.bundles import build as building
 from console.bundles import drives as places
+from console.bundles import receipts
+from console.bundles.library import Library, Room
 from console.engine import Engine
 from console.jobs.job import NullContext
 from console.trust.keys import PrivateKey
@@ -204,7 +206,7 @@ def test_who_signed_and_what_is_inside_is_told_before_anything_is_accepted(qtbot
 def test_too_little_room_is_said_and_the_import_is_not_offered(qtbot, screen, plugged, volumes, key, monkeypatch):
     trust(screen, key)
     plugged.extend(volumes)
-    monkeypatch.setattr(bundles, "_room", lambda _engine, _files: bundles.Room(1 << 40, 0, 1 << 30))
+    monkeypatch.setattr(Library, "room", lambda _self, _seen: Room(1 << 40, 0, 0, 1 << 40, 1 << 30))
     look(qtbot, screen)
     view = bundle_in_sight(qtbot, screen)
     assert says(view, "too little room") and not pressed(view, "import").isEnabled()
@@ -290,6 +292,34 @@ def test_an_older_edition_needs_a_second_yes(qtbot, screen, plugged, tmp_path, k
     qtbot.mouseClick(pressed(screen, "override"), Qt.MouseButton.LeftButton)
     qtbot.mouseClick(pressed(dialog(AskDialog), "confirm"), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: len(screen.engine.library.list()) == 2, timeout=20_000)
+
+
+def test_the_receipt_goes_back_on_the_drive(qtbot, screen, plugged, volumes, key):
+    trust(screen, key)
+    plugged.extend(volumes)
+    look(qtbot, screen)
+    screen.bring_in()
+    qtbot.waitUntil(lambda: screen._job is None and says(screen, f"{TITLE} is in the library."), timeout=20_000)
+    qtbot.mouseClick(pressed(screen, "receipt-back"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: says(screen, "The receipt is in"))
+    written = [place for volume in volumes for place in volume.glob("RECEIPTS/*.dsse.json")]
+    assert len(written) == 1
+    told = receipts.verify(written[0].read_bytes(), [screen.engine.audit.key().public])
+    assert told["verdict"] == "verified" and told["receipt"]["release_id"] == screen.engine.library.get(TITLE).release_id
+
+
+def test_an_import_that_waits_is_told_of_in_the_library_and_can_be_thrown_away(qtbot, screen, plugged, volumes, key):
+    trust(screen, key)
+    plugged.append(volumes[0])
+    look(qtbot, screen)
+    screen.bring_in()
+    qtbot.waitUntil(lambda: screen._job is None and screen._swap is not None and not screen.busy(), timeout=20_000)
+    screen._tabs.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: says(screen.releases, f"{TITLE} was not brought in to its end."))
+    assert len(screen.engine.library.unfinished()) == 1
+    qtbot.mouseClick(pressed(screen.releases, "discard"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(pressed(dialog(AskDialog), "confirm"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not screen.engine.library.unfinished() and says(screen.releases, "The library is empty"))
 
 
 # In the library ------------------------------------------------------------------------------------------------------

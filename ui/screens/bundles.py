@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from console.bundles.library import Room
 from console.errors import WorldError
 from console.jobs.job import JobSpec
 from ui.screens.tasks import changing
@@ -24,28 +24,6 @@ FILE_SYSTEM_SHARE = 0.98
 
 FAT32_VOLUME = 4 << 30
 """A volume that also fits where one file may have no more than 4 GiB, as in a disk image on FAT32."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """What an import needs of the library's disk, in bytes.
-
-    Attributes:
-        new: what has to be copied; it is staged and kept in the same place, so it is needed once.
-        kept: what the library has already, from other releases.
-        free: what is free now.
-    """
-
-    new: int
-    kept: int
-    free: int
-
-    @property
-    def enough(self) -> bool:
-        """Whether the engine will start the import."""
-        from console.bundles.library import SPARE
-
-        return self.new * SPARE <= self.free
 
 
 @dataclass(frozen=True)
@@ -100,15 +78,7 @@ def _look(engine: Any, folders: tuple[Path, ...], known: set[str]) -> FoundBundl
 
     seen = inspect(folders, Site(engine))
     told = document(seen, None)
-    return FoundBundle(folders, told, seen.files, _room(engine, seen.files), told.get("release_id") in known)
-
-
-def _room(engine: Any, files: tuple[Any, ...]) -> Room:
-    library = engine.library
-    sizes = {entry.sha256: entry.size for entry in files}
-    new = sum(size for sha256, size in sizes.items() if not library.file(sha256).is_file())
-    place = library.root if library.root.is_dir() else engine.workspace
-    return Room(new, sum(sizes.values()) - new, shutil.disk_usage(place).free)
+    return FoundBundle(folders, told, seen.files, engine.library.room(seen), told.get("release_id") in known)
 
 
 def verify(engine: Any, say: Say, folders: tuple[Path, ...]) -> JobSpec:

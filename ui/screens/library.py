@@ -78,6 +78,7 @@ class LibraryScreen(Screen):
         self._looking = False
         self._shown: tuple[Any, ...] | None = None
         self._swap: Swap | None = None
+        self._places: list[places.Place] = []
         self._verdict: dict[str, Any] | None = None
         self._practice = button(t("&Make a practice bundle…"), self._make_practice, icon="practice",
                                 hint=t("Builds and signs a small bundle here, as the connected side would, to "
@@ -181,12 +182,13 @@ class LibraryScreen(Screen):
 
     def load(self) -> dict[str, Any]:
         known = places.survey(tuple(self.memory.get("folders", ())))
-        return {"releases": self.engine.library.list(), "places": known,
+        return {"releases": self.engine.library.list(), "unfinished": self.engine.library.unfinished(), "places": known,
                 "found": bundles.find(self.engine, [entry.path for entry in known if entry.readable])}
 
     def show_data(self, data: dict[str, Any]) -> None:
-        self.releases.show_releases(data["releases"])
-        self._drives.show_places(data["places"])
+        self.releases.show_releases(data["releases"], data["unfinished"])
+        self._places = data["places"]
+        self._drives.show_places(self._places)
         found = data["found"]
         self._none.setVisible(not found and self._swap is None)
         self._found.setVisible(len(found) > 1)
@@ -244,7 +246,7 @@ class LibraryScreen(Screen):
         self._import(self._found.current(), overrides)
 
     def _import(self, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
-        self._start(bundles.bring_in(self.engine, self.t, found.folders, overrides), self._imported,
+        self._start(bundles.bring_in(self.engine, self.t, found.folders, overrides), lambda imported: self._imported(imported, found),
                     lambda problem: self._not_imported(problem, found, overrides))
 
     def _start(self, spec: Any, ended: Any, failed: Any) -> None:
@@ -300,15 +302,26 @@ class LibraryScreen(Screen):
         """Keep what a verification found, to be shown with the bundle: the verdict, who signed, and every finding."""
         self._verdict = verdict
 
-    def _imported(self, imported: Any) -> None:
+    def _imported(self, imported: Any, found: bundles.FoundBundle) -> None:
         t, release = self.t, imported.release
         self._swap = None
         again = t("{copied} were copied; {kept} were here already.", copied=units.size(imported.bytes_copied),
                   kept=units.size(imported.bytes_reused)) if imported.bytes_reused else ""
         said = t("Every byte was checked while it was copied.")
-        self._tell(Banner("ok", t("{title} is in the library.", title=release.title), f"{said} {again}".strip(),
+        # The drive that is here now: of a bundle that came on several, the last.
+        takes = next((one.path for one in self._places if one.writable and any(folder.is_relative_to(one.path) for folder in found.folders)), None)
+        back = [] if takes is None else [button(t("Put the recei&pt on the drive"), lambda: self._put_receipt(release, takes), icon="export",
+                                                hint=t("The signed record of this import, to send back with the drive."))]
+        for one in back:
+            one.setObjectName("receipt-back")
+        self._tell(Banner("ok", t("{title} is in the library.", title=release.title), f"{said} {again}".strip(), *back,
                           button(t("&Show it"), lambda: self._tabs.setCurrentIndex(0), role="primary")))
         self.refresh()
+
+    def _put_receipt(self, release: Any, drive: Path) -> None:
+        t = self.t
+        self.act(lambda: self.engine.library.write_receipt(release, drive),
+                 lambda place: self._tell(Banner("ok", t("The receipt is in {path}.", path=place), t("Remove the drive safely before it is pulled."))))
 
     # -- what stands in the way of an import ----------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class BundleView(Card):
         signers, strange = told["signers"], told["unknown_keys"]
         prints = [s["fingerprint"] for s in signers] or [key.removeprefix("sha256:") for key in strange]
         pairs = [(say(N_("Signed by")), signed_by(told, say)), (say(N_("Fingerprint")), ", ".join(map(grouped, prints)) or "–")]
+        # Beside the builder's own: whom a model comes from says nothing on who may bring bundles in here.
+        pairs += [(say(N_("Publisher of {component}"), component=one["component"]), _published(say, one)) for one in told["publishers"]]
         if "title" in told:
             pairs += [(say(N_("Issued")), wording.when(told["issued_at"])),
                       (say(N_("Channel")), say(N_("{channel}, number {number}"), channel=told["channel"],
@@ -130,6 +132,14 @@ def grouped(fingerprint: str) -> str:
     return " ".join(bare[at:at + 4] for at in range(0, len(bare), 4))
 
 
+def _published(say: Say, one: dict[str, Any]) -> str:
+    """What the signature that a publisher laid beside a model came to."""
+    signer = one["signer"] or {}
+    said = {"verified": N_("{name}; its signature fits"), "failed": N_("{name}; its signature does not fit"),
+            "unverified": N_("{name}, who is not known here")}[one["verdict"]]
+    return say(said, name=signer.get("name") or grouped(signer.get("fingerprint") or "") or "?")
+
+
 def signed_by(told: dict[str, Any], say: Say) -> str:
     """The holders of the keys that signed, as far as this site knows them."""
     return ", ".join(signer["name"] for signer in told["signers"]) or say(N_("nobody this site trusts"))
@@ -138,12 +148,13 @@ def signed_by(told: dict[str, Any], say: Say) -> str:
 def components(say: Say, told: list[dict[str, Any]]) -> Table:
     """The parts of a bundle."""
     table = Table([
-        Column(say(N_("Component")), lambda c: c["id"]),
+        Column(say(N_("Component")), lambda c: c["id"], width=150),
         Column(say(N_("Kind")), lambda c: say(wording.COMPONENT_KINDS.get(c["type"], c["type"])), width=120),
         Column(say(N_("Version")), lambda c: str(c["version"]), width=100),
         Column(say(N_("Format")), lambda c: c["format"], width=100),
-        Column(say(N_("Licence")), lambda c: str(c["license"] or "–"), width=130),
-        Column(say(N_("Installed size")), lambda c: units.size(c["installed_bytes"]), number=True, width=120,
+        Column(say(N_("Licence")), lambda c: str(c["license"] or "–")),
+        Column(say(N_("Origin")), lambda c: c["source"].get("uri") or "–", width=130),
+        Column(say(N_("Installed size")), lambda c: units.size(c["installed_bytes"]), number=True, width=110,
                sort=lambda c: c["installed_bytes"] or 0)], say(N_("Components")))
     table.show_records(told)
     table.fit_rows(6)
@@ -187,8 +198,8 @@ def volumes(say: Say, count: int, states: dict[int, str], wanted: frozenset[int]
 def room(say: Say, needed: Room) -> QWidget:
     """What bringing it in takes of the library's disk, before it is begun."""
     bar, legend = StackedBar(10), Legend(4)
-    slices = (Slice(say(N_("To be copied")), needed.new, "weights"),
-              Slice(say(N_("In the library already")), needed.kept, "overhead"),
+    slices = (Slice(say(N_("To be copied")), max(0, needed.new - needed.staged), "weights"),
+              Slice(say(N_("In the library already")), needed.kept + min(needed.new, needed.staged), "overhead"),
               Slice(say(N_("Free on the library's disk")), needed.free, "free"))
     bar.show_slices((slices[0],), max(1, needed.free))
     legend.show_slices(slices)
@@ -196,5 +207,5 @@ def room(say: Say, needed: Room) -> QWidget:
     if not needed.enough:
         parts.addWidget(Banner("fail", say(N_("The library's disk has too little room.")),
                                say(N_("Remove a release that is no longer needed, or free {size} on the disk."),
-                                   size=units.size(max(0, needed.new - needed.free)))))
+                                   size=units.size(max(0, needed.needed - needed.free)))))
     return holder(parts)

@@ -41,18 +41,38 @@ class ReleasesTab(QStackedWidget):
               "signature of a key that this site trusts."), look)))
         self._news_box = holder(self._news)
         self._news_box.hide()
-        full = Page(self.table, self._news_box, self._card)
+        self._waiting = column(gap=theme.M)
+        self._waiting_box = holder(self._waiting)
+        self._waiting_box.hide()
+        full = Page(self._waiting_box, self.table, self._news_box, self._card)
         for page in (empty, full):
             page.body.setContentsMargins(0, theme.L, 0, theme.XL)
             page.add(None)
             self.addWidget(page)
 
-    def show_releases(self, releases: list[Any]) -> None:
-        """Show what is in the library now."""
-        self.setCurrentIndex(1 if releases else 0)
+    def show_releases(self, releases: list[Any], unfinished: list[Any]) -> None:
+        """Show what is in the library now, and the imports that wait for their drives."""
+        self.setCurrentIndex(1 if releases or unfinished else 0)
+        clear(self._waiting)
+        for one in unfinished:
+            self._waiting.addWidget(self._unfinished(one))
+        self._waiting_box.setVisible(bool(unfinished))
+        self.table.setVisible(bool(releases))
         self.table.show_records(releases, select_first=True)
         self.table.fit_rows(6)
         self._show(self.table.current())
+
+    def _unfinished(self, one: Any) -> QWidget:
+        """An import that was cut off: how to go on with it, or be rid of what it has copied."""
+        t, name = self._screen.t, one.title or wording.short_id(one.release_id)
+        drop = button(t("Dis&card it…"), lambda: AskDialog(
+            self, t, t("Discard what was copied of {title}?", title=name),
+            t("{size} are freed. The bundle can be brought in again from its drives.", size=units.size(one.bytes)), t("&Discard"),
+            lambda: self._screen.act(lambda: self._engine.library.discard(one.release_id), lambda _r: self._screen.refresh()),
+            danger=True).open(), icon="trash")
+        drop.setObjectName("discard")
+        return Banner("warn", t("{title} was not brought in to its end.", title=name),
+                      t("{size} of it are kept. Plug its drive in and bring it in again: nothing is copied twice.", size=units.size(one.bytes)), drop)
 
     def _show(self, release: Any) -> None:
         t = self._screen.t
