@@ -14,7 +14,7 @@ from typing import Any
 
 from console.push import worker
 from console.push.connection import SILENCE_S
-from console.push.manifest import LANE_BYTES, PushPlan
+from console.push.manifest import PushPlan
 from console.push.work import SPAN_BYTES, Work
 from console.transport.ssh import Login, Target
 
@@ -122,8 +122,12 @@ class Lane(threading.Thread):
                 span = self._work.take(lane=True)
                 if span is None:
                     return
-                self._mine.update((span[0], index) for index in span[1])
-                self._write({"span": [span[0], list(span[1])]})
+                number, indices = span
+                self._mine.update((number, index) for index in indices)
+                source = self._plan.sources[number]
+                # All that the worker needs to know comes with the order: a table of every chunk would fill each of them.
+                chunks = [[index, source.offsets[index], self._plan.length(number, index)] for index in indices]
+                self._write({"file": number, "place": source.place, "path": source.entry.path, "chunks": chunks})
 
     def _write(self, order: dict[str, Any]) -> None:
         with self._writing, suppress(OSError, ValueError):  # a worker that is gone is noticed by its reader
@@ -180,7 +184,7 @@ class Lanes:
         if not self._lanes:
             announce()
         way = self._way
-        process = worker.start(way.target, way.login, way.python, self._plan.store, self._files(), self._message(), way.jumps)
+        process = worker.start(way.target, way.login, way.python, self._plan.store, self._message(), way.jumps)
         self._lanes.append(self._start(process, self._slots.give))
         self._since, self._verified = time.monotonic(), self._work.verified
 
@@ -189,13 +193,6 @@ class Lanes:
         for lane in self._lanes:
             if lane.joined and lane.is_alive():
                 lane.order()
-
-    def _files(self) -> dict[int, Any]:
-        return {
-            n: [s.place, s.entry.path, [[o, c[1]] for o, c in zip(s.offsets, s.entry.chunks, strict=True)]]
-            for n, s in enumerate(self._plan.sources)
-            if s.entry.size >= LANE_BYTES
-        }
 
     def _window_says_so(self) -> bool:
         now, verified = time.monotonic(), self._work.verified

@@ -30,14 +30,12 @@ def start(
     login: Login,
     python: str,
     store: str,
-    files: dict[int, Any],
     message: bytes,
     jumps: Sequence[tuple[Target, Login]] = (),
 ) -> subprocess.Popen:
     """Start a worker and hand it its job.
 
     Args:
-        files: by number, ``[path here, path in the release, [[offset, length], …]]``.
         message: the plan for a receiver in the role of a lane.
     """
     frozen = getattr(sys, "frozen", False)
@@ -51,7 +49,6 @@ def start(
         "way": [_told(*hop) for hop in (*jumps, (target, login))],
         "python": python,
         "store": store,
-        "files": files,
     }
     with suppress(OSError):  # it ended already, which its reader notices
         for part in (json.dumps(job).encode(), message):
@@ -104,6 +101,7 @@ class _Worker:
 
     def _serve(self, connection: Connection) -> None:
         connection.start((self._message,))
+        self._message = b""  # with a digest for each chunk of the release it may be large
         self._say(joined=True)
         connection.listen(self._answered, self._failed)
         file = SourceFile()
@@ -115,19 +113,17 @@ class _Worker:
                     connection.tell(b"E")
                     connection.join()
                     break
-                number, span = order["span"]
-                self._send(connection, file, number, span)
+                self._send(connection, file, order)
             if self._problem is not None:
                 raise self._problem
         finally:
             file.close()
             connection.close()
 
-    def _send(self, connection: Connection, file: SourceFile, number: int, span: list[int]) -> None:
-        place, shown, chunks = self._job["files"][str(number)]
-        for index in span:
-            offset, length = chunks[index]
-            count = connection.chunk(number, index, length, file.pieces(place, shown, offset, length))
+    def _send(self, connection: Connection, file: SourceFile, order: dict[str, Any]) -> None:
+        number = order["file"]
+        for index, offset, length in order["chunks"]:
+            count = connection.chunk(number, index, length, file.pieces(order["place"], order["path"], offset, length))
             self._say(sent=[number, index], bytes=count)
 
     def _answered(self, answer: dict[str, Any]) -> bool:

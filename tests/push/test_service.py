@@ -310,7 +310,7 @@ def test_no_secret_reaches_a_workers_command_line():
     from console.secrets import Secret
     from console.transport.ssh import Login, Target
 
-    process = worker.start(Target("x", "127.0.0.1", 1), Login(Secret("hunter2")), "python3", "~/s", {}, b"")
+    process = worker.start(Target("x", "127.0.0.1", 1), Login(Secret("hunter2")), "python3", "~/s", b"")
     try:
         assert "hunter2" not in " ".join(process.args)
         assert "ssh." in json.loads(process.stdout.readline())["error"]
