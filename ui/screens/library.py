@@ -76,6 +76,7 @@ class LibraryScreen(Screen):
         t = self.t
         self._job: str | None = None
         self._ended: str | None = None
+        self._waits: set[str] = set()
         self._looking = False
         self._shown: tuple[Any, ...] | None = None
         self._swap: Swap | None = None
@@ -275,7 +276,18 @@ class LibraryScreen(Screen):
         if job_id:
             self.act(lambda: self.engine.jobs.cancel(job_id))
 
+    def _off_the_list(self) -> None:
+        """An import that waits for a drive has not failed, and is told of here: it leaves the list of jobs as soon as it has ended there."""
+        jobs = self.desk.bridge.board.jobs
+        gone = frozenset(job for job in self._waits if job in jobs and jobs[job].over)
+        self._waits -= gone
+        for job in gone:
+            self.desk.bridge.board.forget(job)
+        if gone:
+            self.desk.bridge.jobs_changed.emit(gone)
+
     def _job_moved(self, ids: frozenset[str]) -> None:
+        self._off_the_list()
         view = self.desk.bridge.board.jobs.get(self._job) if self._job in ids else None
         if view is None:
             return
@@ -340,9 +352,8 @@ class LibraryScreen(Screen):
             self._failed(problem)
 
     def _wait_for_volume(self, code: str, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
-        # It waits, and has not failed: what it waits for is told here.
-        self.desk.bridge.board.forget(self._ended)
-        self.desk.bridge.jobs_changed.emit(frozenset({self._ended}))
+        self._waits.add(self._ended or "")
+        self._off_the_list()
         lost, of = code == "bundle.media-removed", found.volumes[1]
         before = self._swap.copied if self._swap is not None and self._swap.bundle == found.id else frozenset()
         copied = before if lost else before | frozenset(found.here)
