@@ -131,11 +131,12 @@ REACHING = [
     "{{ ''['_'*2~'class'~'_'*2] }}", "{{ '}}' ~ ''.__class__ }}", "{% set a = '_' * 2 %}", "{{ x['a'|reverse] }}", r"{{ ''['\137\137class'] }}",
     "{{ '%c%c'|format(95,95) }}", "{{ x._secret }}", "{{ os.popen('x') }}", "{% from 'a' import b %}", "{% extends 'a' %}", "{{ dict(__class__=x) }}",
     "{{ {'a': {'b': x.__class__}} }}", "{{ x.__class__", "{{ x . \n __class__ }}", "{{ ['_','_']|join }}", "{{ '_' ~ '_class_' ~ '_' }}",
-    "{% raw %}{{ a }}{% endraw %}{{ a.__b__ }}", r"{{ ''['\u005f'] }}", "{{ x.f_globals }}", r"{{ '\N{LOW LINE}' }}"]
+    "{% raw %}{{ a }}{% endraw %}{{ a.__b__ }}", r"{{ ''['\u005f'] }}", "{{ x.f_globals }}", r"{{ '\N{LOW LINE}' }}", "{{ ''['xxclassxx'.replace('x','_')] }}", "{% set a = 'XXclassXX' | replace('X', '_') %}{{ ''[a] }}",
+    "{{ ''[['', '', 'class', '', ''] | join('_')] }}", "{{ [x] | map('attr', 'a') | list }}", "{{ '{0.x}'.format(a) }}", "{{ '{a[x]}' | format(a=b) }}"]
 HARMLESS = [
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] | trim }}{% endfor %}", "{{ raise_exception('import os.path please') }}",
     "{% set ns = namespace(found=false) %}{{ messages[loop.index0 - 1]['content'] }}", "{{ x | tojson(indent=4) }}", "{# x.__class__ #}",
-    "{% raw %}{{ x.__class__ }}{% endraw %}", "{{ x | replace('_', ' ') }}{{ x.split('_')[0] }}", "{{ strftime_now('%d %b %Y') }}",
+    "{% raw %}{{ x.__class__ }}{% endraw %}", "{{ x | replace('_', ' ') }}{{ x.split('_')[0] }}", "{{ '{}: {:>3}'.format(a, b) }}", "{{ '%s' | format(x) }}", "{{ x.lstrip('_') }}", "{{ strftime_now('%d %b %Y') }}",
     "{{ '<｜tool▁calls▁begin｜>' + '\\u2581' }}", "{%- macro render(x, _y) -%}{{ x }}{%- endmacro -%}", "__ plain text {", "{{ messages[1:][0]['x'] }}"]
 
 
