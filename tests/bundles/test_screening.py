@@ -341,6 +341,21 @@ def test_a_zip_that_lies_about_its_sizes():
     assert archives.problem(bytes(raw[:512]), len(raw), io.BytesIO(bytes(raw))) in (archives.BROKEN, tars.DISAGREE)
 
 
+def test_the_contents_of_a_saved_layer_are_passed_over():
+    """An image of gigabytes is not read a second time for its names."""
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def read(self, count: int = -1) -> bytes:
+            data = super().read(count)
+            self.taken += len(data)
+            return data
+
+    raw = tar(("0/layer.tar", FILE, "", tar(*((f"f{n}", FILE, "", b"x" * (1 << 20)) for n in range(8)))))
+    source = Counting(raw)
+    assert archives.problem(raw[:512], len(raw), source) is None and source.taken < 100_000
+
+
 class Pipe(io.RawIOBase):
     """What is written to it, without a way back."""
 
