@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from console.bundles import layout, manifest, publishers, receipts, screening
 from console.bundles.acceptance import Site, accept, refused
 from console.bundles.copying import LIBRARY, SPACE, Copying
-from console.bundles.inspection import Inspection, inspect
+from console.bundles.inspection import STATES, Inspection, inspect
 from console.bundles.manifest import Component, FileEntry, Statement
 from console.bundles.media import Unsafe, read_small
 from console.bundles.workers import in_step
 from console.bundles.writing import sync_folder
 from console.errors import InputError, SealiftError, VerdictError, WorldError, code
 from console.events import Changed
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.jobs.job import Context, JobSpec
 from console.store import library as table
 from console.trust import dsse, oms
@@ -243,9 +243,10 @@ class Library:
         except VerdictError as refusal:
             self._record_refusal(seen, refusal)
             raise
-        for volume, state in ((v, seen.states.get(v.folder, "")) for v in seen.media.strangers):
+        for volume in seen.media.strangers:
+            state = seen.states.get(volume.folder, "foreign")
             ctx.warn(N_("{folder} is not part of this bundle ({state}) and is left alone."), folder=str(volume.folder),
-                     state=state)
+                     state=Said(STATES.get(state, state)))
         with _library_errors(self.root):
             self._settle(statement.release_id)
             room = self.room(seen)
