@@ -416,7 +416,8 @@ def _tarball(source: Any, size: int, *, layer: bool, seekable: bool = False) -> 
 def _image_layer(name: str, source: tars.Limited, size: int) -> None:
     """Layers of an image that was saved as a tar; other files are not looked at."""
     if _LAYER.search(name):
-        _tarball(source, size, layer=True)
+        # The contents of a layer that is not packed are passed over, where the file can be moved about in.
+        _tarball(source, size, layer=True, seekable=isinstance(source, tars.Span))
 
 
 def is_packed_pickle(stream: Any) -> bool:

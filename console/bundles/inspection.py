@@ -198,8 +198,12 @@ def _small(seen: Inspection, name: str, limit: int) -> bytes | None:
 
 
 def _error(seen: Inspection, problem: SealiftError, path: str, otherwise: str) -> None:
-    """Note an error of a reader as the finding that it is."""
-    seen.found(BY_ERROR.get(problem.code, otherwise), path, problem.kind.message, problem.params)
+    """Note an error of a reader as the finding that it is: its reason, where it has one, for code and path say the rest."""
+    reason = problem.params.get("reason")
+    if isinstance(reason, str):
+        seen.found(BY_ERROR.get(problem.code, otherwise), path, reason)
+    else:
+        seen.found(BY_ERROR.get(problem.code, otherwise), path, problem.kind.message, problem.params)
 
 
 # Signatures ----------------------------------------------------------------------------------------------------------

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from console.bundles import layout, manifest, publishers, receipts, screening
 from console.bundles.acceptance import Site, accept, refused
 from console.bundles.copying import LIBRARY, SPACE, Copying
-from console.bundles.inspection import Inspection, inspect
+from console.bundles.inspection import STATES, Inspection, inspect
 from console.bundles.manifest import Component, FileEntry, Statement
 from console.bundles.media import Unsafe, read_small
+from console.bundles.staging import VOLUMES_READ, Passes, held_bytes, volumes_read, write_whole
 from console.bundles.workers import in_step
 from console.bundles.writing import sync_folder
 from console.errors import InputError, SealiftError, VerdictError, WorldError, code
 from console.events import Changed
-from console.i18n import N_
+from console.i18n import N_, Said
 from console.jobs.job import Context, JobSpec
 from console.store import library as table
 from console.trust import dsse, oms
@@ -62,7 +63,6 @@ DAMAGED = code("bundle.library-damaged", WorldError, N_("The library's copy of {
 
 SPARE = 1.05
 LOST = N_("the library's copy is missing or damaged")
-VOLUMES_READ, PASSES = "volumes.json", "passes.json"
 CHANGING = "changing"
 """A file that lies in the library as long as its files and the table of releases differ; it holds the release that is brought in, or nothing."""
 RECEIPT = "receipt.dsse.json"
@@ -243,9 +243,10 @@ class Library:
         except VerdictError as refusal:
             self._record_refusal(seen, refusal)
             raise
-        for volume, state in ((v, seen.states.get(v.folder, "")) for v in seen.media.strangers):
+        for volume in seen.media.strangers:
+            state = seen.states.get(volume.folder, "foreign")
             ctx.warn(N_("{folder} is not part of this bundle ({state}) and is left alone."), folder=str(volume.folder),
-                     state=state)
+                     state=Said(STATES.get(state, state)))
         with _library_errors(self.root):
             self._settle(statement.release_id)
             room = self.room(seen)
@@ -302,7 +303,7 @@ class Library:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         sizes = {f.sha256: f.size for f in seen.files}
         new = sum(size for sha256, size in sizes.items() if not self.file(sha256).is_file())
-        staged = _held_bytes(self._staging(seen.statement)) if seen.statement else 0
+        staged = held_bytes(self._staging(seen.statement)) if seen.statement else 0
         # With drives coming one by one, repair data waits here for the volume that it may have to stand in for.
         spare = sum(g.object[1] for g in seen.parity) if seen.media.missing_volumes() else 0
         return Room(new, sum(sizes.values()) - new, staged, max(0, int(new * SPARE) + spare - staged), shutil.disk_usage(self.root).free)
@@ -316,7 +317,7 @@ class Library:
             if layout.HEX64.fullmatch(folder.name) and folder.name not in self._running:
                 with contextlib.suppress(OSError):
                     changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-                    found.append(Unfinished(folder.name, _Passes.read(folder).title, _held_bytes(folder), changed))
+                    found.append(Unfinished(folder.name, Passes.read(folder).title, held_bytes(folder), changed))
         return sorted(found, key=lambda one: one.changed_at, reverse=True)
 
     def discard(self, name: str) -> Unfinished:
@@ -385,7 +386,7 @@ class Library:
         staging = self._staging(statement)
         with _library_errors(staging):
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-            passes = _Passes.of(staging, seen, statement)
+            passes = Passes.of(staging, seen, statement)
             passes.write(staging)
         ctx.phase(N_("Copy and check"))
         copying = Copying(ctx, staging, seen.media, self.file, manifest.Index(seen.files, seen.parity))
@@ -409,18 +410,18 @@ class Library:
     def _waiting(self, seen: Inspection, staging: Path, copying: Copying) -> SealiftError:
         """What is said when chunks are lacking: which drive comes next, or that none can help."""
         here = {v.number: [d for d, folder in copying.damaged.items() if folder == v.folder] for v in seen.media.volumes}
-        read, of = _volumes_read(staging) | here, max(v.of for v in seen.media.volumes)
+        read, of = volumes_read(staging) | here, max(v.of for v in seen.media.volumes)
         damaged = sorted(n for n, digests in read.items() if copying.missing.intersection(digests))
         elsewhere = sorted(set(range(1, of + 1)) - set(read))
         if not elsewhere and not damaged and seen.media.missing_volumes():
             # All were here once, and what was staged of one of them is gone since: each may be the one.
             elsewhere, read = seen.media.missing_volumes(), here
         if elsewhere:
-            _write(staging / VOLUMES_READ, json.dumps(read).encode())
+            write_whole(staging / VOLUMES_READ, json.dumps(read).encode())
             return VOLUMES(volumes=", ".join(map(str, elsewhere)), of=of)
         lacking = next(f.path for f in seen.files if copying.missing.intersection(d for d, _ in f.chunks))
         if damaged:
-            _write(staging / VOLUMES_READ, json.dumps({n: digests for n, digests in read.items() if n not in damaged}).encode())
+            write_whole(staging / VOLUMES_READ, json.dumps({n: digests for n, digests in read.items() if n not in damaged}).encode())
             return BAD_VOLUME(volumes=", ".join(map(str, damaged)), of=of, path=lacking)
         return refused([{"code": "object-missing", "path": lacking, "message": N_("a chunk of it lies on none of the drives")}])
 
@@ -495,14 +496,14 @@ class Library:
                 for one in told(found.code, f"{component.oms}: {found.path}", found.message)]
 
     def _enter(self, ctx: Context, seen: Inspection, statement: Statement, staging: Path, copying: Copying,
-               passes: _Passes) -> Imported:
+               passes: Passes) -> Imported:
         ctx.checkpoint()
         title = statement.bundle["title"]
         approvers = tuple(self._engine.approvals.use("import", title, statement.release_id))
         with self._changing:
             self._clear_away(statement.release_id)
             self._must_be_whole(seen, staging)
-            _write(self.root / CHANGING, statement.release_id.encode())
+            write_whole(self.root / CHANGING, statement.release_id.encode())
             sync_folder(self.root)
             receipt = self._put(seen, statement, staging, copying, approvers, passes)
             (self.root / CHANGING).unlink(missing_ok=True)
@@ -510,7 +511,7 @@ class Library:
         return Imported(self.get(statement.release_id), passes.copied, copying.reused, receipt, passes.rebuilt)
 
     def _put(self, seen: Inspection, statement: Statement, staging: Path, copying: Copying, approvers: tuple[str, ...],
-             passes: _Passes) -> dict[str, Any]:
+             passes: Passes) -> dict[str, Any]:
         """Move the files to their places and enter the release; its receipt."""
         title = statement.bundle["title"]
         self._move_in(seen, staging)
@@ -519,7 +520,7 @@ class Library:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sealed = receipts.seal(receipt, self._engine.audit.key())
         for name, raw in ((layout.RELEASE, seen.envelope_raw), (layout.INDEX, seen.index_raw), (RECEIPT, sealed)):
-            _write(folder / name, raw)
+            write_whole(folder / name, raw)
         sync_folder(folder)
         sync_folder(folder.parent)
         row = {"release_id": statement.release_id, "bundle_id": seen.media.bundle_id, "title": title,
@@ -550,7 +551,7 @@ class Library:
             sync_folder(folder)
 
     def _receipt(self, seen: Inspection, statement: Statement, copying: Copying, approvers: tuple[str, ...],
-                 passes: _Passes) -> dict[str, Any]:
+                 passes: Passes) -> dict[str, Any]:
         return {"v": 1, "site": self._engine.site.need().site_id, "release_id": statement.release_id,
                 "bundle_id": seen.media.bundle_id, "title": statement.bundle["title"], "channel": statement.channel,
                 "sequence": statement.sequence, "index_sha256": statement.index_sha256, "imported_at": utc_now(),
@@ -595,7 +596,7 @@ class Library:
         obj = {"kind": "release", "id": release.release_id, "digest": release.release_id}
         with self._changing, self._engine.act("bundle.remove", obj, {"title": release.title}), _library_errors(self.root):
             self._clear_away()
-            _write(self.root / CHANGING, b"")
+            write_whole(self.root / CHANGING, b"")
             sync_folder(self.root)
             for sha256 in table.drop_release(self._engine.store, release.release_id):
                 self.file(sha256).unlink(missing_ok=True)
@@ -620,62 +621,3 @@ def _library_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise LIBRARY(path=problem.filename or str(place), reason=problem.strerror or "?") from None
-
-
-def _held_bytes(folder: Path) -> int:
-    """What the files of a folder take on the disk; those that are not written to their end take less than their size."""
-    with contextlib.suppress(OSError):
-        return sum(f.stat().st_blocks * 512 if os.name == "posix" else f.stat().st_size for f in folder.glob("*") if f.is_file())
-    return 0
-
-
-def _volumes_read(staging: Path) -> dict[int, list[str]]:
-    """By number, the volumes that earlier passes of this import have read, with the chunks that were damaged there. The
-    numbers are of unsigned hints: they decide only which drive is asked for."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return {int(number): list(digests) for number, digests in json.loads((staging / VOLUMES_READ).read_bytes()).items()}
-    return {}
-
-
-@dataclass
-class _Passes:
-    """What an import has read so far, with one drive after the other: its receipt tells of all of them.
-
-    The numbers and labels of volumes are of unsigned hints.
-    """
-
-    media: list[dict[str, Any]]
-    copied: int = 0
-    rebuilt: int = 0
-    title: str = ""
-
-    @classmethod
-    def read(cls, staging: Path) -> _Passes:
-        """Of the passes before."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            told = json.loads((staging / PASSES).read_bytes())
-            return cls([{"number": int(v["number"]), "label": str(v["label"])} for v in told["media"]], int(told["copied"]), int(told["rebuilt"]),
-                       str(told["title"]))
-        return cls([])
-
-    @classmethod
-    def of(cls, staging: Path, seen: Inspection, statement: Statement) -> _Passes:
-        """Of the passes before, with the volumes that are here now."""
-        found = cls.read(staging)
-        found.title = statement.bundle["title"]
-        volumes = {v["number"]: v for v in found.media} | {v.number: {"number": v.number, "label": v.label} for v in seen.media.volumes}
-        found.media = [volumes[number] for number in sorted(volumes)]
-        return found
-
-    def write(self, staging: Path) -> None:
-        """For the next pass."""
-        _write(staging / PASSES, json.dumps(asdict(self)).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)

@@ -60,6 +60,19 @@ class Limited:
         return data
 
 
+class Span(Limited):
+    """So many bytes of a file from ``start`` on, to be moved about in."""
+
+    def __init__(self, source: Any, start: int, size: int):
+        super().__init__(source, size)
+        self._start, self._size = start, size
+
+    def seek(self, at: int) -> None:
+        """Move to a place within them."""
+        self._stream.seek(self._start + at)
+        self.left = max(0, self._size - at)
+
+
 Inside = Callable[[str, Limited, int], None]
 """Looks at one file of an archive: its name, its bytes, how many they are."""
 
@@ -203,7 +216,7 @@ class _Walk:
         end = self._at + size
         if self._size is not None and end > self._size:
             raise EOFError
-        held = Limited(self._source, size)
+        held = Limited(self._source, size) if self._size is None else Span(self._source, self._at, size)
         if self._inside is not None:
             self._inside(name, held, size)
         if self._size is not None:

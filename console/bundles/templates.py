@@ -24,7 +24,10 @@ _PARTS = frozenset(("mro", "subclasses", "func_globals", "func_code", "gi_frame"
                     "f_globals", "f_builtins", "popen", "system", "environ", "format_map"))
 _OWNERS = frozenset(("self", "request", "os", "sys"))
 """Objects whose parts are out of bounds, whatever they are called."""
-_HARMLESS_CALLS = frozenset(("replace", "split", "rsplit", "join", "strip", "lstrip", "rstrip", "startswith", "endswith", "partition"))
+_HARMLESS_CALLS = frozenset(("replace", "split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "partition"))
+"""What may be asked for underscores, as the first thing: to look for them or take them away. Putting them in makes names."""
+_FIELD = re.compile(r"\{[^{}]*[.\[][^{}]*\}")
+"""A field of a format that reaches into what it is filled with."""
 
 Token = tuple[str, str]
 
@@ -78,7 +81,9 @@ def _reaches(tokens: list[Token]) -> str | None:
     for number, (kind, value) in enumerate(tokens):
         before = tokens[number - 1][1] if number else ""
         after = tokens[number + 1][1] if number + 1 < len(tokens) else ""
-        if kind == "text" and ("__" in value or "%c" in value or any(map(_disguised, _ESCAPED.findall(value)))):
+        if kind == "text" and ("__" in value or "%c" in value or value[1:-1] == "attr" or any(map(_disguised, _ESCAPED.findall(value)))):
+            return value
+        if kind == "text" and "format" in words and _FIELD.search(value):
             return value
         if kind != "name":
             continue
@@ -111,7 +116,7 @@ def _spells(tokens: list[Token]) -> str | None:
             if stack and stack[-1][2] and (last[1] in "~+*%|" or after[1] in "~+*%|"):
                 return value
             inner = value[1:-1]
-            harmless = bool(stack) and stack[-1][0] == "(" and stack[-1][1] in _HARMLESS_CALLS
+            harmless = bool(stack) and stack[-1][0] == "(" == last[1] and stack[-1][1] in _HARMLESS_CALLS
             if inner.strip("_") == "" and inner and not harmless:
                 return value
             if last[1] in ("~", "+") and inner.startswith("_") and number > 1 and tokens[number - 2][0] == "text" and tokens[number - 2][1][-2:-1] == "_":

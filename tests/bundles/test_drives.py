@@ -14,15 +14,18 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from bundle_samples import deb, model, safetensors, tar, weights
 
-from console.bundles import layout, packages
+from console.bundles import copying, layout, packages, receipts
+from console.bundles import drives as places
 from console.bundles.build import Built, build
 from console.bundles.inspection import inspect
 from console.bundles.verify import verify
 from console.errors import WorldError
 from console.jobs.job import NullContext
+from console.trust import dsse
 from console.trust.keys import PrivateKey
 
 CTX = NullContext()
@@ -289,3 +292,46 @@ def test_a_damaged_or_lost_drive_is_made_up_for(drives, source, open_site, harm)
         assert told["verdict"] == "failed" and any("(volume 2)" in f["message"] for f in told["findings"])
     engine = open_site(KEY)
     compare(engine, bring_in(engine, drives, order), source)
+
+
+def test_a_drive_that_is_pulled_while_it_is_read(drives, source, open_site, monkeypatch):
+    """The file system's own process is ended in the midst: every read fails from then on, as of a drive that is gone."""
+    if vfat_in_kernel():
+        pytest.skip("a file system of the kernel cannot be taken away while it is read")
+    of = dict(zip(numbers(drives), drives.images, strict=True))
+    engine, real, taken = open_site(KEY), copying.open_plain, []
+
+    def pulling(path):
+        taken.append(path)
+        if len(taken) == 4:
+            for process in psutil.process_iter(["cmdline"]):
+                if str(of[1]) in (process.info["cmdline"] or []):
+                    process.kill()
+                    process.wait(10)
+        return real(path)
+
+    monkeypatch.setattr(copying, "open_plain", pulling)
+    with drives.plugged(of[1]) as slot:
+        with pytest.raises(WorldError) as caught:
+            engine.library.import_(CTX, [slot])
+        assert caught.value.code == "bundle.media-removed" and caught.value.retryable
+        assert places.place(slot, drive=True).state == "gone"
+    monkeypatch.undo()
+    kept = engine.library.unfinished()[0]
+    assert kept.title == "Everything" and engine.library.list() == []
+    release = bring_in(engine, drives, [of[1], of[2]])
+    compare(engine, release, source)
+    receipt = json.loads(dsse.parse(engine.library.receipt(release), receipts.TYPE).payload)
+    assert receipt["bytes_copied"] == sum({f.sha256: f.size for f in release.files}.values()), "nothing is copied twice"
+
+
+def test_the_states_of_a_real_drive(drives, open_site, tmp_path):
+    of = dict(zip(numbers(drives), drives.images, strict=True))
+    release = bring_in(open_site(KEY), drives, [of[1], of[2]])
+    assert release.title == "Everything"
+    with drives.plugged(of[1], "rw") as slot:
+        assert places.place(slot, drive=True).state == "ready"
+        next(slot.rglob(layout.SEALED)).unlink()
+        assert places.place(slot, drive=True).state == "unfinished"
+    with drives.plugged(of[1]) as slot:
+        assert verify(CTX, [slot], TRUSTED)["verdict"] == "failed"

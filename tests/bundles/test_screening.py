@@ -131,11 +131,12 @@ REACHING = [
     "{{ ''['_'*2~'class'~'_'*2] }}", "{{ '}}' ~ ''.__class__ }}", "{% set a = '_' * 2 %}", "{{ x['a'|reverse] }}", r"{{ ''['\137\137class'] }}",
     "{{ '%c%c'|format(95,95) }}", "{{ x._secret }}", "{{ os.popen('x') }}", "{% from 'a' import b %}", "{% extends 'a' %}", "{{ dict(__class__=x) }}",
     "{{ {'a': {'b': x.__class__}} }}", "{{ x.__class__", "{{ x . \n __class__ }}", "{{ ['_','_']|join }}", "{{ '_' ~ '_class_' ~ '_' }}",
-    "{% raw %}{{ a }}{% endraw %}{{ a.__b__ }}", r"{{ ''['\u005f'] }}", "{{ x.f_globals }}", r"{{ '\N{LOW LINE}' }}"]
+    "{% raw %}{{ a }}{% endraw %}{{ a.__b__ }}", r"{{ ''['\u005f'] }}", "{{ x.f_globals }}", r"{{ '\N{LOW LINE}' }}", "{{ ''['xxclassxx'.replace('x','_')] }}", "{% set a = 'XXclassXX' | replace('X', '_') %}{{ ''[a] }}",
+    "{{ ''[['', '', 'class', '', ''] | join('_')] }}", "{{ [x] | map('attr', 'a') | list }}", "{{ '{0.x}'.format(a) }}", "{{ '{a[x]}' | format(a=b) }}"]
 HARMLESS = [
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] | trim }}{% endfor %}", "{{ raise_exception('import os.path please') }}",
     "{% set ns = namespace(found=false) %}{{ messages[loop.index0 - 1]['content'] }}", "{{ x | tojson(indent=4) }}", "{# x.__class__ #}",
-    "{% raw %}{{ x.__class__ }}{% endraw %}", "{{ x | replace('_', ' ') }}{{ x.split('_')[0] }}", "{{ strftime_now('%d %b %Y') }}",
+    "{% raw %}{{ x.__class__ }}{% endraw %}", "{{ x | replace('_', ' ') }}{{ x.split('_')[0] }}", "{{ '{}: {:>3}'.format(a, b) }}", "{{ '%s' | format(x) }}", "{{ x.lstrip('_') }}", "{{ strftime_now('%d %b %Y') }}",
     "{{ '<｜tool▁calls▁begin｜>' + '\\u2581' }}", "{%- macro render(x, _y) -%}{{ x }}{%- endmacro -%}", "__ plain text {", "{{ messages[1:][0]['x'] }}"]
 
 
@@ -338,6 +339,21 @@ def test_a_zip_that_lies_about_its_sizes():
     raw = bytearray(zipped(a=os.urandom(1000)))
     raw[400] ^= 1
     assert archives.problem(bytes(raw[:512]), len(raw), io.BytesIO(bytes(raw))) in (archives.BROKEN, tars.DISAGREE)
+
+
+def test_the_contents_of_a_saved_layer_are_passed_over():
+    """An image of gigabytes is not read a second time for its names."""
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def read(self, count: int = -1) -> bytes:
+            data = super().read(count)
+            self.taken += len(data)
+            return data
+
+    raw = tar(("0/layer.tar", FILE, "", tar(*((f"f{n}", FILE, "", b"x" * (1 << 20)) for n in range(8)))))
+    source = Counting(raw)
+    assert archives.problem(raw[:512], len(raw), source) is None and source.taken < 100_000
 
 
 class Pipe(io.RawIOBase):

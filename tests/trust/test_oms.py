@@ -294,3 +294,31 @@ def test_agreement_with_the_reference_by_certificate(folder, tmp_path):
     assert told["verdict"] == "verified", told
     ours.write_bytes(with_chain(folder, leaf, [root]))
     assert reference("verify", "certificate", str(folder), "--signature", str(ours), *chain) == 0
+    (folder / "config.json").write_text("[]")
+    assert reference("verify", "certificate", str(folder), "--signature", str(ours), *chain) != 0
+    assert oms.verify(folder, theirs.read_bytes(), roots=[root.certificate])["verdict"] == "failed"
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("harm", ["added", "removed", "renamed", "swapped", "cut"])
+def test_agreement_with_the_reference_on_what_was_tampered_with(folder, tmp_path, harm):
+    key, private, public = key_files(tmp_path, "ecdsa-p384")
+    ours, theirs = tmp_path / "ours.sig", tmp_path / "theirs.sig"
+    ours.write_bytes(signed(folder, key))
+    assert reference("sign", "key", str(folder), "--signature", str(theirs), "--private_key", str(private)) == 0
+    one, two = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)[:2]
+    if harm == "added":
+        (folder / "more.json").write_text("{}")
+    elif harm == "removed":
+        one.unlink()
+    elif harm == "renamed":
+        one.rename(one.with_name("other.json"))
+    elif harm == "swapped":
+        kept = one.read_bytes()
+        one.write_bytes(two.read_bytes())
+        two.write_bytes(kept)
+    else:
+        one.write_bytes(one.read_bytes()[:-1])
+    for signature in (ours, theirs):
+        assert reference("verify", "key", str(folder), "--signature", str(signature), "--public_key", str(public)) != 0
+        assert check(folder, signature.read_bytes(), keys=[key.public])["verdict"] == "failed"

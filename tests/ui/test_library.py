@@ -225,6 +225,8 @@ def test_volumes_are_swapped_one_at_a_time(qtbot, screen, plugged, volumes, key)
         qtbot.waitUntil(lambda awaited=awaited: awaited <= badges(screen), timeout=20_000)
         qtbot.waitUntil(lambda: screen._job is None and screen._swap is not None and not screen.busy(), timeout=20_000)
         assert not screen.engine.library.list()
+        # An import that waits is not listed as a job that failed.
+        qtbot.waitUntil(lambda: not any(job.state == "failed" for job in screen.desk.bridge.board.jobs.values()))
         plugged[:] = [volumes[number - 1]]
         look(qtbot, screen)
     qtbot.waitUntil(lambda: screen._job is None and bool(screen.engine.library.list()), timeout=20_000)

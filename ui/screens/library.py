@@ -75,6 +75,8 @@ class LibraryScreen(Screen):
     def build(self) -> None:
         t = self.t
         self._job: str | None = None
+        self._ended: str | None = None
+        self._waits: set[str] = set()
         self._looking = False
         self._shown: tuple[Any, ...] | None = None
         self._swap: Swap | None = None
@@ -121,10 +123,11 @@ class LibraryScreen(Screen):
         self._news, self._bundle = column(gap=theme.M), column(gap=theme.M)
         self._news_box = holder(self._news)
         self._news_box.hide()  # an empty part of a page would leave a double gap
-        page = Page(self._drives, self._none, self._found, self._news_box, holder(self._bundle))
-        page.body.setContentsMargins(0, theme.L, 0, theme.XL)
-        page.add(None)
-        return page
+        # What there is to tell comes first: below several drives nobody would see it.
+        self._page = Page(self._news_box, self._drives, self._none, self._found, holder(self._bundle))
+        self._page.body.setContentsMargins(0, theme.L, 0, theme.XL)
+        self._page.add(None)
+        return self._page
 
     # -- drives ---------------------------------------------------------------------------------------------------
 
@@ -204,8 +207,10 @@ class LibraryScreen(Screen):
         return chosen.folders if chosen is not None else ()
 
     def _tell(self, *told: QWidget) -> None:
-        """Show what there is to tell between drives and bundle, in place of what was told before."""
+        """Show what there is to tell above the drives, in place of what was told before, and bring it in sight."""
         clear(self._news)
+        if told:
+            self._page.verticalScrollBar().setValue(0)
         for widget in told:
             self._news.addWidget(widget)
         self._news_box.setVisible(bool(told))
@@ -271,7 +276,18 @@ class LibraryScreen(Screen):
         if job_id:
             self.act(lambda: self.engine.jobs.cancel(job_id))
 
+    def _off_the_list(self) -> None:
+        """An import that waits for a drive has not failed, and is told of here: it leaves the list of jobs as soon as it has ended there."""
+        jobs = self.desk.bridge.board.jobs
+        gone = frozenset(job for job in self._waits if job in jobs and jobs[job].over)
+        self._waits -= gone
+        for job in gone:
+            self.desk.bridge.board.forget(job)
+        if gone:
+            self.desk.bridge.jobs_changed.emit(gone)
+
     def _job_moved(self, ids: frozenset[str]) -> None:
+        self._off_the_list()
         view = self.desk.bridge.board.jobs.get(self._job) if self._job in ids else None
         if view is None:
             return
@@ -284,7 +300,7 @@ class LibraryScreen(Screen):
             self._over()
 
     def _over(self, then: Any = None, value: Any = None) -> None:
-        self._job = None
+        self._ended, self._job = self._job, None
         self._tell()
         if then is not None:
             then(value)
@@ -336,6 +352,8 @@ class LibraryScreen(Screen):
             self._failed(problem)
 
     def _wait_for_volume(self, code: str, found: bundles.FoundBundle, overrides: frozenset[str]) -> None:
+        self._waits.add(self._ended or "")
+        self._off_the_list()
         lost, of = code == "bundle.media-removed", found.volumes[1]
         before = self._swap.copied if self._swap is not None and self._swap.bundle == found.id else frozenset()
         copied = before if lost else before | frozenset(found.here)

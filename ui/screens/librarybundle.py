@@ -148,13 +148,13 @@ def signed_by(told: dict[str, Any], say: Say) -> str:
 def components(say: Say, told: list[dict[str, Any]]) -> Table:
     """The parts of a bundle."""
     table = Table([
-        Column(say(N_("Component")), lambda c: c["id"], width=150),
-        Column(say(N_("Kind")), lambda c: say(wording.COMPONENT_KINDS.get(c["type"], c["type"])), width=120),
-        Column(say(N_("Version")), lambda c: str(c["version"]), width=100),
-        Column(say(N_("Format")), lambda c: c["format"], width=100),
+        Column(say(N_("Component")), lambda c: c["id"], width=130),
+        Column(say(N_("Kind")), lambda c: say(wording.COMPONENT_KINDS.get(c["type"], c["type"])), width=110),
+        Column(say(N_("Version")), lambda c: str(c["version"]), width=75),
+        Column(say(N_("Format")), lambda c: c["format"], width=105),
         Column(say(N_("Licence")), lambda c: str(c["license"] or "–")),
-        Column(say(N_("Origin")), lambda c: c["source"].get("uri") or "–", width=130),
-        Column(say(N_("Installed size")), lambda c: units.size(c["installed_bytes"]), number=True, width=110,
+        Column(say(N_("Origin")), lambda c: c["source"].get("uri") or "–", width=90),
+        Column(say(N_("Installed size")), lambda c: units.size(c["installed_bytes"]), number=True, width=120,
                sort=lambda c: c["installed_bytes"] or 0)], say(N_("Components")))
     table.show_records(told)
     table.fit_rows(6)

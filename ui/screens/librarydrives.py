@@ -29,6 +29,8 @@ from ui.widgets.basic import (
 from ui.widgets.gauges import ProgressLine
 
 Say = Callable[..., str]
+BADGE_WIDTH = 176
+"""Room for the longest state, so that the bars of all drives stand below each other."""
 FILLED_WARN = 0.9
 """Past this part of a drive its bar takes the colour of a warning."""
 
@@ -46,7 +48,8 @@ class PlaceLine(QWidget):
         self._bar, self._room = ProgressLine("accent"), label("", "small")
         self._bar.setFixedWidth(190)
         room = column(self._room, self._bar, gap=5)
-        badge = Badge(tone, say(word))
+        badge = holder(row(None, Badge(tone, say(word)), gap=0))
+        badge.setMinimumWidth(BADGE_WIDTH)
         top = row(picture("drive" if place.drive else "folder", theme.palette().muted, 20), gap=theme.M)
         top.addLayout(name, 1)
         top.addLayout(room)
