@@ -76,6 +76,10 @@ UNREACHABLE = code("ssh.unreachable", WorldError,
 REFUSED = code("ssh.refused", WorldError,
                N_("{server} is there, but nothing accepts SSH at {address}:{port}."),
                N_("Check the port, and that the SSH service is running on the server."), retryable=True)
+SYSTEM_WORDS = (N_("No route to host"), N_("Network is unreachable"), N_("Host is down"), N_("Name or service not known"),
+                N_("No address associated with hostname"), N_("Temporary failure in name resolution"), N_("Permission denied"),
+                N_("No such file or directory"))
+"""Reasons in the system's own words; where they stand in a message, they are told in the reader's language."""
 TIMEOUT = code("ssh.timeout", WorldError, N_("{server} did not answer within {timeout_s} s."),
                N_("The server or the network is overloaded or hangs. Try again; if it stays, look at the server."),
                retryable=True)
@@ -204,7 +208,7 @@ def _tuned_socket(target: Target, timeout_s: float) -> socket.socket:
     except ConnectionRefusedError:
         raise REFUSED(**where) from None
     except (OSError, UnicodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "the name is not known"
+        reason = getattr(problem, "strerror", None) or N_("the name is not known")
         raise UNREACHABLE(reason=reason, **where) from None
     if hasattr(socket, "TCP_QUICKACK"):
         span = sock.gettimeout()
@@ -798,7 +802,7 @@ class SshTransport:
         command's input, whatever sudoers says, and a wrong one is known at once, in every language."""
         target = self.target
         if target.sudo == "none":
-            raise self._no_sudo("the server is set to have no sudo")
+            raise self._no_sudo(N_("the server is set to have no sudo"))
         ask, go = (f"[{random_tokens.token_hex(12)}]" for _ in range(2))
         announced = ("sh", "-c", f'printf %s "{go}" >&2; exec "$@"', "sh", *argv)
         if target.sudo == "nopasswd":
@@ -836,13 +840,13 @@ class SshTransport:
             if go.encode() in heard:
                 break
             if len(heard) > SUDO_BYTES:
-                raise self._no_sudo("sudo does not come to an end of what it says")
+                raise self._no_sudo(N_("sudo does not come to an end of what it says"))
             if question in heard:
                 if answered:
                     self._login = replace(self._login, sudo_password=None)
                     if self.sudo_wrong:
                         self.sudo_wrong()
-                    raise self._no_sudo("the sudo password is wrong")
+                    raise self._no_sudo(N_("the sudo password is wrong"))
                 answered = True
                 del heard[: heard.index(question) + len(question)]
                 stream.write(self._sudo_password().reveal().encode() + b"\n")
@@ -859,7 +863,7 @@ class SshTransport:
         if not self.alive:
             raise self.lost("waiting for sudo")
         text = said.decode("utf-8", "replace").strip().splitlines()
-        raise self._no_sudo(text[-1] if text else "sudo ended without a word")
+        raise self._no_sudo(text[-1] if text else N_("sudo ended without a word"))
 
     def _no_sudo(self, reason: str) -> SealiftError:
         return SUDO_REFUSED(server=self.server, user=self.target.user, reason=reason)
