@@ -207,10 +207,15 @@ def _processes(page: Page, rest: list[_Row | None]) -> dict[str, Any]:
 
 
 def _process(page: Page, row: _Row, labels: list[list[str]]) -> dict[str, Any]:
-    if len(row.cells) != len(labels):
+    cells, more = list(row.cells), len(row.cells) - len(labels)
+    named = next((place for place, titles in enumerate(labels) if titles == ["Process name"]), None)
+    if more > 0 and named is not None:
+        # A process may be called as its user likes; that must not hide the devices of a server.
+        cells[named : named + more + 1] = ["|".join(cells[named : named + more + 1])]
+    if len(cells) != len(labels):
         page.fail(row.index, N_("the row does not have the header's cells"))
     found: dict[str, Any] = {}
-    for titles, cell in zip(labels, row.cells, strict=True):
+    for titles, cell in zip(labels, cells, strict=True):
         words = [cell.strip()] if len(titles) == 1 else cell.split()
         if len(words) != len(titles):
             page.fail(row.index, N_("the values do not fit the header"))

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from console.facts.fact import Fact
+from console.i18n import N_
 
 Health = Literal["ok", "warning", "fail", "unknown"]
+HEALTH_WORDS = {"ok": N_("Healthy"), "warning": N_("Warning"), "fail": N_("Failed"), "unknown": N_("Unknown")}
+"""What people are told of a device's health."""
 
 
 @dataclass(frozen=True)

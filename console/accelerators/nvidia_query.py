@@ -70,6 +70,15 @@ def _text_tree(page: Page) -> Node:
     return root
 
 
+_PROCESS_NAME = re.compile(r"(?<=<process_name>)([^\n]*)(?=</process_name>)")
+_BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)")
+
+
+def _escaped(name: re.Match[str]) -> str:
+    """The name of a process, which its user chose and the tool prints as it is; no name must hide the devices of a server."""
+    return _BARE.sub("&amp;", name[1]).replace("<", "&lt;").replace(">", "&gt;")
+
+
 def xml_log(page: Page) -> Node:
     """The log's root element; entities of one's own, deep nesting and huge documents are refused."""
     begin = page.text.find("<?xml")
@@ -108,7 +117,7 @@ def xml_log(page: Page) -> Node:
     parser.EntityDeclHandler = refused
     parser.buffer_text = True
     try:
-        parser.Parse(page.text[begin:].strip().encode("utf-8", "replace"), True)
+        parser.Parse(_PROCESS_NAME.sub(_escaped, page.text[begin:].strip()).encode("utf-8", "replace"), True)
     except expat.ExpatError as problem:
         page.fail(ahead + problem.lineno - 1, N_("this is not well-formed XML"))
     log = root.get("nvidia_smi_log")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from console.accelerators.device import HEALTH_WORDS
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.inventory_parse import add_parser
 from console.errors import EXIT_DONE, EXIT_FAILED, shown, words_of
@@ -76,7 +77,7 @@ def _as_json(engine: Any, name: str, record: Any) -> dict[str, Any]:
 
 def change_lines(app: Any, changes: list) -> list[str]:
     """What changed, one line each, for people."""
-    return [app.t(N_("  changed: {what}"), what=app.t(c.text, subject=shown(c.subject), before=shown(c.before), after=shown(c.after))) for c in changes]
+    return [app.t(N_("  changed: {what}"), what=c.words(app.lang)) for c in changes]
 
 
 def _text(app: Any, engine: Any, names: tuple[str, ...], taken: dict[str, Any]) -> str:
@@ -87,13 +88,10 @@ def _text(app: Any, engine: Any, names: tuple[str, ...], taken: dict[str, Any]) 
     return "\n".join(lines)
 
 
-_HEALTH = {"ok": N_("Healthy"), "warning": N_("Warning"), "fail": N_("Failed"), "unknown": N_("Unknown")}
-
-
 def _device_line(app: Any, device: Any) -> str:
     rests_on = f" ({shown(device.health_raw)})" if device.health_raw and device.health != "ok" else ""
     return (f"  {device.index}  {shown(device.model or device.name or '–')}  {size(device.memory_total_bytes)}  "
-            f"{app.t(_HEALTH[device.health])}{rests_on}")
+            f"{app.t(HEALTH_WORDS[device.health])}{rests_on}")
 
 
 def _as_text(app: Any, engine: Any, name: str, record: Any) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from console.accelerators.device import Device
+from console.accelerators.device import HEALTH_WORDS, Device
+from console.errors import shown
 from console.facts.os import BOOT
-from console.i18n import N_
+from console.i18n import N_, into, tr
 from console.servers.plain import plain
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ class Difference:
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self)
+
+    def words(self, lang: str = "en", brief: Callable[[Any], str] = str) -> str:
+        """The change in the reader's language. ``brief``: a value in one line."""
+        def told(value: Any) -> str:
+            word = HEALTH_WORDS.get(value) if self.kind == "device-health" else None
+            return tr(word, lang) if word else shown("–" if value is None else into(value, lang) if isinstance(value, str) else brief(value), 400)
+
+        return tr(self.text, lang, subject=shown(self.subject), before=told(self.before), after=told(self.after))
 
 
 def differences(old: InventoryRecord, new: InventoryRecord) -> list[Difference]:

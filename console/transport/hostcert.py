@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
+from console.i18n import N_, Said
 from console.transport.publickey import AUTHORITY
 
 ALGORITHMS = tuple(f"{name}-cert-v01@openssh.com" for name in (
@@ -32,30 +33,32 @@ def refusal(line: str, trusted: Sequence[str], address: str) -> str | None:
     try:
         certificate = load_ssh_public_identity(line.encode())
         if not isinstance(certificate, SSHCertificate):
-            return "it is not a certificate"
+            return N_("it is not a certificate")
         signer = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         if signer not in {" ".join(key.split()[:2]) for key in trusted}:
-            return "it is signed by an authority that is not trusted here"
+            return N_("it is signed by an authority that is not trusted here")
         certificate.verify_cert_signature()
     except InvalidSignature:
-        return "its signature is wrong"
+        return N_("its signature is wrong")
     except Exception as problem:  # the library raises several kinds for bytes that are no certificate
-        return f"it cannot be read ({type(problem).__name__})"
+        return Said(N_("it cannot be read ({kind})"), kind=type(problem).__name__)
     return _limits(certificate, address)
 
 
 def _limits(certificate: SSHCertificate, address: str) -> str | None:
     if certificate.type != SSHCertificateType.HOST:
-        return "it is for users, not for hosts"
+        return N_("it is for users, not for hosts")
     if certificate.critical_options:
-        return "it has options that are not known"
+        return N_("it has options that are not known")
     now = int(time.time())
     if now < certificate.valid_after:
-        return "it is not valid yet; check the clocks"
+        return N_("it is not valid yet; check the clocks")
     if now >= certificate.valid_before:
-        return "it has expired"
+        return N_("it has expired")
     names = {name.decode("utf-8", "replace").lower() for name in certificate.valid_principals}
     # As OpenSSH reads a host's names: with its two wildcards.
     if not any(fnmatch.fnmatchcase(address.lower(), name.replace("[", "[[]")) for name in names):
-        return f"it is for {', '.join(sorted(names)[:5]) or 'no host by name'}, not for {address}"
+        if not names:
+            return N_("it is for no host by name")
+        return Said(N_("it is for {names}, not for {address}"), names=", ".join(sorted(names)[:5]), address=address)
     return None

@@ -76,6 +76,10 @@ UNREACHABLE = code("ssh.unreachable", WorldError,
 REFUSED = code("ssh.refused", WorldError,
                N_("{server} is there, but nothing accepts SSH at {address}:{port}."),
                N_("Check the port, and that the SSH service is running on the server."), retryable=True)
+SYSTEM_WORDS = (N_("No route to host"), N_("Network is unreachable"), N_("Host is down"), N_("Name or service not known"),
+                N_("No address associated with hostname"), N_("Temporary failure in name resolution"), N_("Permission denied"),
+                N_("No such file or directory"))
+"""Reasons in the system's own words; where they stand in a message, they are told in the reader's language."""
 TIMEOUT = code("ssh.timeout", WorldError, N_("{server} did not answer within {timeout_s} s."),
                N_("The server or the network is overloaded or hangs. Try again; if it stays, look at the server."),
                retryable=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.errors import InputError
@@ -413,3 +413,38 @@ def test_links_that_are_down_without_the_mark_of_the_library() -> None:
     page = ("GPU 0: NVIDIA Q1 (UUID: GPU-00000000-0000-0000-0000-000000000001)\n\t Link 0: 50 GB/s\n\t Link 1: <inactive>\n"
             "GPU 1: NVIDIA Q2 (UUID: GPU-00000000-0000-0000-0000-000000000002)\nUnable to retrieve NVLink information as all links are inActive\n")
     assert [d["nvlinks"] for d in read("nvidia-smi nvlink -s", page)["devices"]] == [["50 GB/s", "<inactive>"], []]
+
+
+@given(name=st.text("ab |+-=/", min_size=1, max_size=12).map(lambda text: f"p{text}q"))
+def test_no_name_of_a_process_hides_the_npus(name: str) -> None:
+    page = f"""\
++------------------------------------------------------------------------------------------------+
+| npu-smi 24.9.0                   Version: 24.9.0                                               |
++---------------------------+---------------+----------------------------------------------------+
+| NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|
+| Chip                      | Bus-Id        | AICore(%)   Memory-Usage(MB)  HBM-Usage(MB)        |
++===========================+===============+====================================================+
+| 0     910Q4               | Critical      | 87.8        34                0    / 0             |
+| 0                         | 0000:C1:00.0  | 0           0    / 0          2847 / 32768         |
++===========================+===============+====================================================+
++---------------------------+---------------+----------------------------------------------------+
+| NPU     Chip              | Process id    | Process name             | Process memory(MB)      |
++===========================+===============+====================================================+
+| 0       0                 | 2517143       | {name:<24} | 29000                   |
++===========================+===============+====================================================+
+"""
+    found = read("npu-smi info", page)
+    assert [(d["health"], d["memory_used_mib"]) for d in found["devices"]] == [("Critical", 2847)]
+    assert found["processes"] == [{"npu": 0, "chip": 0, "pid": 2517143, "name": name.strip(), "used_mib": 29000}]
+
+
+@given(name=st.text("ab<>&;'\"/ ", min_size=1, max_size=20).map(lambda text: f"p{text}q"))
+@example(name="p</process_name></process_info><process_info><pid>1</pid>q")
+@example(name="p&lt;q")
+def test_no_name_of_a_process_hides_the_gpus(name: str) -> None:
+    page = (f'<?xml version="1.0" ?>\n<nvidia_smi_log>\n<driver_version>599.1</driver_version>\n<gpu id="00000000:0C:00.0">\n'
+            f"<fb_memory_usage><total>900 MiB</total><used>70 MiB</used></fb_memory_usage>\n<processes>\n<process_info>\n<pid>71</pid>\n<type>C</type>\n"
+            f"<process_name>{name}</process_name>\n<used_memory>60 MiB</used_memory>\n</process_info>\n</processes>\n</gpu>\n</nvidia_smi_log>\n")
+    found = read("nvidia-smi -q -x", page)
+    assert found["devices"][0]["memory_total_mib"] == 900 and [(p["pid"], p["used_mib"]) for p in found["processes"]] == [(71, 60)]
+    assert found["processes"][0]["name"] == name.replace("&lt;", "<").strip()

@@ -14,6 +14,7 @@ from console.assets import asset
 from console.errors import Cancelled, SealiftError
 from console.events import ServerResult
 from console.facts.fact import UNREADABLE, Fact
+from console.i18n import Said
 from console.jobs.job import Context, NullContext
 from console.practice.host import HOSTS
 from console.servers import inventory as subject
@@ -257,6 +258,15 @@ def test_differences_tell_what_changed(engine, practice_server):
     assert [k for k, _, _ in kinds] == ["device-driver", "device-gone", "device-health", "device-new"]
     assert kinds[0][2] == "999.1" and kinds[2][1:] == ("ok", "fail")
     assert differences(before, InventoryRecord("one", "t", False)) == []
+    told = {d.kind: d for d in differences(before, after)}
+    assert "from Healthy to Failed" in told["device-health"].words() and "由 健康 变为 失败" in told["device-health"].words("zh_CN")
+
+
+def test_a_fact_that_was_lost_says_why_in_the_readers_language():
+    record = InventoryRecord("one", "t", True, facts={"os.kernel": FactResult("os.kernel", "value", "6.1")})
+    lost = replace(record, facts={"os.kernel": FactResult("os.kernel", "absent", reason=Said("{tool} is not there", tool="uname\x1b[0m"))})
+    (one,) = differences(record, lost)
+    assert "uname\\x1b[0m is not there" in one.words() and "没有 uname" in one.words("zh_CN")
 
 
 def changed_kinds(before: InventoryRecord, after: InventoryRecord) -> dict[str, object]:

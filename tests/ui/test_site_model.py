@@ -122,10 +122,16 @@ def test_a_server_that_is_away_keeps_the_devices_that_were_known():
 
 def test_the_filter_takes_words_and_names_what_they_are_in():
     one = view("gpu-7", gpus(2), group="hall 2", labels=("spare", "new"))
-    for text in ("GPU-7", "hall spare", "group:hall", "label:new", "device:x", "state:unknown", "address:10.0", ""):
+    for text in ("GPU-7", "hall spare", "group:hall", "label:new", "device:x", "state:unknown", "address:10.0", "", 'group:"hall 2"', '"hall 2" spare', 'group:"hall'):
         assert wanted(one, text), text
-    for text in ("gpu-8", "group:spare", "label:hall", "state:ok", "hall nothing"):
+    for text in ("gpu-8", "group:spare", "label:hall", "state:ok", "hall nothing", 'group:"hall 3"', '"2 hall"'):
         assert not wanted(one, text), text
+
+
+def test_states_may_be_named_as_on_the_command_line():
+    waiting = view("w", asked=False)
+    assert waiting.state == "unasked" and all(wanted(waiting, text) for text in ("state:unasked", "state:never-asked"))
+    assert not wanted(waiting, "state:key-changed")
 
 
 def test_counts_and_classes_agree():

@@ -13,9 +13,8 @@ from console.engine import Engine
 from console.servers.record import ServerRecord
 from console.store import servers as table
 from tests.ui import fleets
-from tests.ui.fit import cut_off
 from tests.ui.test_keyboard import twice
-from tests.ui.test_screens import opened, settled
+from tests.ui.test_screens import faults_of, opened, settled
 from ui.models.rows import RECORD
 from ui.screens.site import _Halves
 from ui.widgets.basic import Banner, WrapLabel
@@ -229,7 +228,7 @@ def test_nothing_is_cut_off_in_any_state(qtbot, window, theme_name, lang, width,
             for tab in range(4):
                 screen._details._tabs.setCurrentIndex(tab)
                 settled(qtbot, window)
-                faults += [f"{view.name} {kind} {tab}: {fault}" for fault in cut_off(window) + twice(window)]
+                faults += [f"{view.name} {kind} {tab}: {fault}" for fault in faults_of(qtbot, window) + twice(window)]
     assert not faults, "\n".join(faults)
 
 

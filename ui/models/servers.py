@@ -151,18 +151,22 @@ def filled(device: Any) -> float | None:
 
 
 _TERM = re.compile(r"(group|label|state|device|address):(.*)", re.DOTALL)
+_WORDS = re.compile(r'(?:[^\s":]+:)?"[^"]*"?|\S+')
+_AS_COMMANDED = {"keychanged": "key-changed", "unasked": "never-asked"}
+"""The names of states that the command line spells otherwise; both are understood."""
 
 
 def wanted(view: ServerView, text: str) -> bool:
     """Whether every word of ``text`` fits: plain words anywhere, ``group:``, ``label:``, ``state:``, ``device:`` and
-    ``address:`` in what they name."""
-    for word in text.casefold().split():
+    ``address:`` in what they name. Quotation marks hold words together, as in ``group:"hall 1"``."""
+    for word in _WORDS.findall(text.casefold()):
+        word = word.replace('"', "")
         term = _TERM.fullmatch(word)
         if term is None:
             if word not in view.text:
                 return False
             continue
-        places = {"group": (view.record.group,), "label": view.record.labels, "state": (view.state,),
+        places = {"group": (view.record.group,), "label": view.record.labels, "state": (view.state, _AS_COMMANDED.get(view.state, "")),
                   "device": (view.summary,), "address": (view.record.address,)}[term[1]]
         if not any(term[2] in place.casefold() for place in places):
             return False

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QGridLayout, QLineEdit, QSplitter, QTabWidget, QWi
 
 from console import units
 from console.errors import shown
-from console.i18n import tr
 from ui import theme
 from ui.models.rows import Column
 from ui.models.servers import HEALTH, DeviceKey, ServerView, change_tone, device_lines, filled, key_of
@@ -343,7 +342,7 @@ class Details(Card):
         return whole.removeprefix(change.subject).lstrip(": ：") if whole.startswith(change.subject) else whole
 
     def _change_words(self, change: Any) -> str:
-        return tr(change.text, self._screen.desk.lang, subject=change.subject, before=_brief(change.before), after=_brief(change.after))
+        return change.words(self._screen.desk.lang, wording.short)
 
 
 def _filling(upper: QWidget, lower: QWidget) -> Any:
@@ -352,12 +351,6 @@ def _filling(upper: QWidget, lower: QWidget) -> Any:
     made.setStretch(1, 1)
     made.setAlignment(upper, Qt.AlignmentFlag.AlignTop)
     return made
-
-
-def _brief(value: Any) -> str:
-    if value is None:
-        return "–"
-    return wording.short(value)[:400]
 
 
 def _halves(upper: QWidget, lower: QWidget) -> QWidget:
