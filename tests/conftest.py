@@ -24,7 +24,7 @@ def practice_server(tmp_path: Path) -> Iterator[Callable]:
     ``console.practice.server.PracticeServer`` with ``.target()``, the ``console.transport.ssh.Target`` that reaches
     it by key. All are stopped at the end."""
     from console.practice.server import PracticeServer, make_key
-    from console.transport.ssh import Target
+    from console.transport.target import Target
 
     key = tmp_path / "practice-key"
     public, running = make_key(key), []

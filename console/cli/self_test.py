@@ -108,7 +108,8 @@ def _model() -> str:
 
 def _practice(scratch: Path) -> str:
     from console.practice.server import PracticeServer, make_key
-    from console.transport.ssh import Target, connect
+    from console.transport.ssh import connect
+    from console.transport.target import Target
 
     key = scratch / "practice-key"
     server = PracticeServer(scratch / "practice", authorized_key=make_key(key))

@@ -18,7 +18,7 @@ from console.servers.keys import HostKey, parse_known_hosts
 from console.servers.plain import plain
 from console.servers.record import AUTHS, SUDOS, ServerRecord
 from console.servers.sshconfig import parse_ssh_config
-from console.transport.ssh import KEY_CHANGED
+from console.transport.problems import KEY_CHANGED
 
 BAD_ADDRESS = code("server.bad-address", UsageError, N_("{address} is not an address."),
                    N_("Give it as HOST, USER@HOST or USER@HOST:PORT."))

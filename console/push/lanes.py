@@ -16,7 +16,7 @@ from console.push import worker
 from console.push.connection import SILENCE_S
 from console.push.manifest import PushPlan
 from console.push.work import SPAN_BYTES, Work
-from console.transport.ssh import Login, Target
+from console.transport.target import Login, Target
 
 MAX_LANES = 3
 """To one server, and in all: each takes some 33 MB, and the console is to stay under 150 MB whatever it pushes."""

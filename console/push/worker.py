@@ -22,7 +22,8 @@ from console.errors import SealiftError
 from console.push import WORKER_COMMAND
 from console.push.connection import STUCK_S, Connection, SourceFile, receiver_command
 from console.secrets import Secret
-from console.transport.ssh import Login, Target, connect
+from console.transport.ssh import connect
+from console.transport.target import Login, Target
 
 
 def start(

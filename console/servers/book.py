@@ -18,7 +18,7 @@ from console.servers.keys import HostKey, KnownHosts, checked_fingerprint, parse
 from console.servers.record import ServerRecord, check, from_dict
 from console.store import pushkeys
 from console.store import servers as table
-from console.transport import ssh
+from console.transport import problems, ssh
 
 if TYPE_CHECKING:
     from console.engine import Engine
@@ -323,13 +323,13 @@ class ServerBook:
 
     def _ask_for(self, problem: SealiftError, record: ServerRecord) -> bool:
         """Ask the front end for the secret that ``problem`` says is missing; whether one came."""
-        kind = {ssh.PASSWORD_NEEDED.code: "password", ssh.IDENTITY_LOCKED.code: "passphrase"}.get(problem.code)
+        kind = {problems.PASSWORD_NEEDED.code: "password", problems.IDENTITY_LOCKED.code: "passphrase"}.get(problem.code)
         server = str(problem.params.get("server", record.name))
         return kind is not None and self.credentials.needed(kind, server) is not None
 
     def _drop_refused(self, problem: SealiftError, record: ServerRecord) -> None:
         """A secret that is refused is wrong or out of date: without this it would be tried for ever, and never asked for."""
-        kind = {ssh.AUTH_FAILED.code: "password", ssh.IDENTITY_PASSPHRASE.code: "passphrase"}.get(problem.code)
+        kind = {problems.AUTH_FAILED.code: "password", problems.IDENTITY_PASSPHRASE.code: "passphrase"}.get(problem.code)
         if kind is not None:
             self.credentials.failed(str(problem.params.get("server", record.name)), kind)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from console.secrets import Secret
 from console.servers.keyring import Keyring
-from console.transport.ssh import Login
+from console.transport.target import Login
 
 Kind = Literal["password", "passphrase", "sudo_password"]
 KINDS: tuple[Kind, ...] = ("password", "passphrase", "sudo_password")

@@ -31,7 +31,8 @@ from console.jobs.job import NullContext
 from console.push.lanes import Slots, Way
 from console.push.manifest import PushPlan, Source
 from console.push.sender import Means, Outcome, send
-from console.transport.ssh import Login, Target, connect
+from console.transport.ssh import connect
+from console.transport.target import Login, Target
 from tests.push.network import own_loopback
 
 pytestmark = [

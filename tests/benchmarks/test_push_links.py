@@ -26,7 +26,8 @@ from console.jobs.job import NullContext
 from console.push.manifest import PushPlan
 from console.push.relay import Chain
 from console.push.sender import Means, Outcome, send
-from console.transport.ssh import Target, connect
+from console.transport.ssh import connect
+from console.transport.target import Target
 from tests.benchmarks.test_push import planned, same, write_files
 from tests.push.local import PYTHON
 from tests.push.network import Network, needs_network

@@ -22,14 +22,14 @@ PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "python3"
 
 def lost():
     """What the real transport raises for a broken link."""
-    from console.transport.ssh import LOST
+    from console.transport.problems import LOST
 
     return LOST(server="here", stage="test")
 
 
 def late():
     """What the real transport raises for a silent server."""
-    from console.transport.ssh import TIMEOUT
+    from console.transport.problems import TIMEOUT
 
     return TIMEOUT(server="here", timeout_s=0, stage="test")
 

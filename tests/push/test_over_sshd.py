@@ -14,7 +14,8 @@ from console.errors import SealiftError
 from console.jobs.job import NullContext
 from console.push import lanes
 from console.push.sender import Means, Outcome, send
-from console.transport.ssh import Login, Target, connect
+from console.transport.ssh import connect
+from console.transport.target import Login, Target
 from tests.push.local import PYTHON, make, noise, until
 
 pytestmark = pytest.mark.skipif(

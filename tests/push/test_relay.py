@@ -19,7 +19,8 @@ from console.push import connection, lanes, leftovers, relay
 from console.push.lanes import Slots, Way
 from console.push.relay import Chain, Hop, Member
 from console.push.sender import Means, Outcome, send
-from console.transport.ssh import Login, Target, connect
+from console.transport.ssh import connect
+from console.transport.target import Login, Target
 from tests.push.local import PYTHON, make, noise, until
 from tests.push.sshd import Sshd, keys_left, needs_sshd
 from tests.push.test_service import Shelf

@@ -308,7 +308,7 @@ def test_the_command(facility, capsys, monkeypatch):
 
 def test_no_secret_reaches_a_workers_command_line():
     from console.secrets import Secret
-    from console.transport.ssh import Login, Target
+    from console.transport.target import Login, Target
 
     process = worker.start(Target("x", "127.0.0.1", 1), Login(Secret("hunter2")), "python3", "~/s", b"")
     try:

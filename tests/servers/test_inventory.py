@@ -208,8 +208,8 @@ def test_servers_behind_a_bastion_share_one_connection_to_it(engine, practice_se
     added(engine, gate, "gate")
     for name in ("s1", "s2", "s3", "s4"):
         added(engine, inner, name, jump=("gate",))
-    opened, real = [], ssh._handshake
-    monkeypatch.setattr(ssh, "_handshake", lambda target, *more: (opened.append(target.name), real(target, *more))[1])
+    opened, real = [], ssh.handshake
+    monkeypatch.setattr(ssh, "handshake", lambda target, *more: (opened.append(target.name), real(target, *more))[1])
     taken = engine.inventory.refresh(NullContext(), ["s1", "s2", "s3", "s4"])
     assert all(r.reached for r in taken.values()), {n: r.error for n, r in taken.items()}
     assert sorted(opened) == ["gate", "s1", "s2", "s3", "s4"]

@@ -131,7 +131,7 @@ def _flip(after: int) -> None:
 
     from console.transport import ssh
 
-    real, left, lock = ssh._tuned_socket, [after], threading.Lock()
+    real, left, lock = ssh.tuned_socket, [after], threading.Lock()
 
     class Flipping(socket.socket):
         def send(self, data: Any, *flags: int) -> int:
@@ -153,7 +153,7 @@ def _flip(after: int) -> None:
         flipping.settimeout(timeout)
         return flipping
 
-    ssh._tuned_socket = tuned
+    ssh.tuned_socket = tuned
 
 
 # The site --------------------------------------------------------------------------------------------------------------

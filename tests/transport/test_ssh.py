@@ -18,7 +18,8 @@ from console.practice.server import make_key
 from console.secrets import Secret
 from console.transport import ssh
 from console.transport.publickey import fingerprint, key_blob
-from console.transport.ssh import Login, Target, connect, offered_key
+from console.transport.ssh import connect, offered_key
+from console.transport.target import Login, Target
 
 
 @pytest.fixture(autouse=True)

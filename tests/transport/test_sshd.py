@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from console.errors import SealiftError
-from console.transport.ssh import DATA_REKEY_BYTES, Login, Target, connect, offered_key
+from console.transport.ssh import DATA_REKEY_BYTES, connect, offered_key
+from console.transport.target import Login, Target
 
 SSHD, KEYGEN = "/usr/sbin/sshd", shutil.which("ssh-keygen")
 pytestmark = pytest.mark.skipif(

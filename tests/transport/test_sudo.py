@@ -8,7 +8,8 @@ import pytest
 
 from console.errors import SealiftError
 from console.secrets import Secret
-from console.transport.ssh import Login, connect
+from console.transport.ssh import connect
+from console.transport.target import Login
 
 SUDO = r"""#!/bin/sh
 # -S: prompt on standard error, password from standard input, three tries. -n: never ask.
