@@ -13,6 +13,7 @@ from console.i18n import N_
 from ui import theme
 from ui.screens import wording
 from ui.widgets.basic import (
+    ICON_BUTTON_PX,
     Badge,
     Card,
     ElidedLabel,
@@ -38,7 +39,8 @@ FILLED_WARN = 0.9
 class PlaceLine(QWidget):
     """One drive or folder."""
 
-    def __init__(self, place: Place, say: Say, forget: Callable[[], object] | None):
+    def __init__(self, place: Place, say: Say, forget: Callable[[], object] | None, beside: bool = False):
+        """``beside``: stands with lines that can be taken off the list, and keeps clear what their button takes."""
         super().__init__()
         self._say = say
         tone, word, step = wording.PLACE_STATES[place.state]
@@ -56,6 +58,10 @@ class PlaceLine(QWidget):
         top.addWidget(badge)
         if forget is not None:
             top.addWidget(icon_button("close", say(N_("Take {path} off the list"), path=str(place.path)), forget))
+        elif beside:
+            gap = QWidget()
+            gap.setFixedWidth(ICON_BUTTON_PX)
+            top.addWidget(gap)
         layout = column(top, gap=theme.XS)
         if step:
             layout.addLayout(row(32, label(say(step), "small", wrap=True), gap=0))
@@ -111,7 +117,7 @@ class DrivesPanel(Card):
             if self._lines:
                 self._box.addWidget(line())
             forget = None if place.drive else (lambda path=str(place.path): self.forgotten.emit(path))
-            self._lines.append(PlaceLine(place, self._say, forget))
+            self._lines.append(PlaceLine(place, self._say, forget, not all(p.drive for p in places)))
             self._box.addWidget(self._lines[-1])
         self._none.setVisible(not places)
         return True

@@ -212,7 +212,7 @@ class SiteScreen(Screen):
         used = lambda v: v.memory_used_bytes / v.memory_bytes if v.memory_used_bytes is not None and v.memory_bytes else None  # noqa: E731
         first = lambda v, name: next((str(getattr(d, name)) for d in v.devices if getattr(d, name)), "")  # noqa: E731
         return [
-            ("name", Column(t("Server"), lambda v: v.name, width=132)),
+            ("name", Column(t("Server"), lambda v: v.name)),
             ("state", Column(t("State"), lambda v: t(state(v)[1]), tone=lambda v: state(v)[0], width=164,
                              sort=lambda v: order.index(v.state))),
             ("devices", Column(t("Devices"), lambda v: v.summary)),

@@ -221,11 +221,14 @@ def button(text: str, click: Callable[[], object] | None = None, *, role: str | 
     return made
 
 
+ICON_BUTTON_PX = 32
+
+
 def icon_button(name: str, text: str, click: Callable[[], object] | None = None) -> QPushButton:
     """A button that is only an icon; ``text`` is its tool tip and accessible name."""
     made = button("", click, role="icon", icon=name, hint=text)
     made.setAccessibleName(text)
-    made.setFixedSize(32, 32)
+    made.setFixedSize(ICON_BUTTON_PX, ICON_BUTTON_PX)
     return made
 
 
