@@ -6,41 +6,52 @@ import re
 from typing import Any
 
 from console.facts import frameworks
-from console.facts.fact import Fact
+from console.facts.fact import Fact, shell_fact
 from console.facts.grammar import Page, clean, shown, strict_json
 from console.i18n import N_
 
-_ENGINES_SCRIPT = r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer; do
-command -v "$t" >/dev/null 2>&1 && printf '%s|%s\n' "$t" "$("$t" --version 2>/dev/null | head -n 1)"; done
-for t in nvidia-ctk nvidia-container-cli ascend-docker-runtime; do
-command -v "$t" >/dev/null 2>&1 && printf '%s|%s\n' "$t" "$("$t" --version 2>/dev/null | head -n 1)"; done
-exit 0"""
+# Where a daemon of Docker may be reached. Without one nothing can answer, and the start of its client costs more than all the
+# rest of an inventory. A program that hung is not asked a second time.
+_DAEMON = r"""daemon() {
+case ":$hung:" in *:docker:*) return 1;; esac
+command -v docker >/dev/null 2>&1 || return 1
+[ -z "$DOCKER_HOST" ] || return 0
+for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIME_DIR/docker.sock" "$HOME/.docker/config.json"; do
+[ -e "$s" ] && return 0; done
+return 1; }
+"""
 
-# Without a socket nothing can answer, and the client's own start takes longer than the rest of this inventory's part.
-_DOCKER_SCRIPT = r"""for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIME_DIR/docker.sock" "$HOME/.docker/config.json"; do
-[ -e "$s" ] && found=1; done
-if [ -z "$found$DOCKER_HOST" ]; then echo "there is no socket of a Docker daemon" >&2; exit 1; fi
-exec docker info --format '{{json .}}'"""
+_ENGINES_SCRIPT = _DAEMON + r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer nvidia-ctk nvidia-container-cli ascend-docker-runtime; do
+command -v "$t" >/dev/null 2>&1 || continue
+case $t in docker) daemon || { echo 'docker||no daemon'; continue; };; esac
+said=$($limit "$t" --version 2>/dev/null); printf '%s|%s\n' "$t" "${said%%
+*}"; done; :"""
+
+_DOCKER_SCRIPT = _DAEMON + r"""if daemon; then $limit docker info --format '{{json .}}'
+else echo "there is no socket of a Docker daemon" >&2; false; fi"""
 
 # Podman makes folders and leaves a process behind when it is asked for its images; its own list is a file.
-_IMAGES_SCRIPT = r"""for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIME_DIR/docker.sock"; do [ -e "$s" ] && found=1; done
-if [ -n "$found$DOCKER_HOST" ] && command -v docker >/dev/null 2>&1; then
-docker images --format 'docker|{{.Repository}}:{{.Tag}}' 2>/dev/null; docker ps --format 'running|{{.Image}}|{{.Names}}' 2>/dev/null; fi
+_IMAGES_SCRIPT = _DAEMON + r"""late=
+if daemon; then
+$limit docker images --format 'docker|{{.Repository}}:{{.Tag}}' 2>/dev/null
+case $? in 124|137|143) late=124;; *)
+$limit docker ps --format 'running|{{.Image}}|{{.Names}}' 2>/dev/null;; esac; fi
 for f in /var/lib/containers/storage/overlay-images/images.json "$HOME/.local/share/containers/storage/overlay-images/images.json"; do
 [ -r "$f" ] && grep -o '"names":\[[^]]*\]' "$f" | tr ',[]' '\n\n\n' | sed -n 's/^"\([^"]*\)"$/podman|\1/p'; done
-exit 0"""
+[ -z "$late" ] || (exit "$late")"""
 
 _CDI_SCRIPT = r"""for f in /etc/cdi/* /var/run/cdi/*; do [ -f "$f" ] || continue
-printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; exit 0"""
+printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; :"""
 
 
 def _engines(text: str) -> list[dict[str, Any]]:
+    """Engines and runtimes by ``name`` with their ``version``; ``daemon`` False where only the client of one is there."""
     found = []
     for line in clean(text).splitlines():
         name, mark, said = line.partition("|")
         if mark:
             version = re.search(r"v?(\d+(?:\.\d+)+[\w.+~-]*)", said[:300])
-            found.append({"name": name, "version": version[1] if version else None})
+            found.append({"name": name, "version": version[1] if version else None, "daemon": not said.endswith("|no daemon")})
     return found
 
 
@@ -79,11 +90,11 @@ def _cdi(text: str) -> list[dict[str, Any]]:
             for file, mark, kind in (line.partition("|") for line in clean(text).splitlines()) if mark]
 
 
-_ASKED = Fact("containers.images", ("sh", "-c", _IMAGES_SCRIPT), 20, _images, tool="docker images")
+_ASKED = shell_fact("containers.images", _IMAGES_SCRIPT, 20, _images, tool="docker images")
 FACTS = [
     _ASKED,
     Fact("frameworks.images", _ASKED.argv, _ASKED.timeout_s, _framework_images, of=_ASKED.id, tool=_ASKED.tool),
-    Fact("containers.engines", ("sh", "-c", _ENGINES_SCRIPT), 20, _engines),
-    Fact("containers.docker", ("sh", "-c", _DOCKER_SCRIPT), 20, _docker, needs="docker"),
-    Fact("containers.cdi", ("sh", "-c", _CDI_SCRIPT), 5, _cdi, quick=True),
+    shell_fact("containers.engines", _ENGINES_SCRIPT, 20, _engines),
+    shell_fact("containers.docker", _DOCKER_SCRIPT, 20, _docker, needs="docker"),
+    shell_fact("containers.cdi", _CDI_SCRIPT, 5, _cdi),
 ]

@@ -1,4 +1,4 @@
-"""The processors and their NUMA nodes."""
+"""The processors and their NUMA nodes, what kind of machine they make, and whether it is one of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from console.facts.fact import Fact, over_files
+from console.facts.fact import Fact, files_fact, lines_of, shell_fact
 from console.facts.grammar import Page, clean, shown, strict_json, whole
 
 # The names in the order of preference; those that are not English are of util-linux's own translations: Chinese,
@@ -37,9 +37,12 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
     return said
 
 
+_BEGINNINGS = frozenset(name[:end] for names in _KEYS.values() for name in names for end in range(len(name) + 1))
+
+
 def is_known(line: str) -> bool:
     """Whether the line begins as one that is read here."""
-    return any(name.startswith(line.partition(":")[0].strip()) for names in _KEYS.values() for name in names)
+    return line.partition(":")[0].strip() in _BEGINNINGS
 
 
 def cpu_env(lines: Iterable[str]) -> dict[str, Any]:
@@ -87,31 +90,70 @@ def _info(text: str) -> dict[str, Any]:
     return parse_lscpu(Page(clean(text), "lscpu"))
 
 
+_NODE = re.compile(r"/sys/devices/system/node/node(\d{1,6})/(cpulist|meminfo|distance)")
+
+
 def _numa(text: str) -> list[dict[str, Any]]:
     """Nodes with their CPUs, memory in KiB and distances."""
-    nodes = []
-    for line in clean(text).splitlines():
-        match = re.fullmatch(r"node(\d+)\|([\d,\-]*)\|(\d*)\|([\d ]*)", line.strip())
-        if match:
-            nodes.append({"node": int(match[1]), "cpus": match[2], "memory_kib": whole(match[3]),
-                          "distances": [int(word) for word in match[4].split()]})
-    return nodes
+    nodes: dict[int, dict[str, Any]] = {}
+    for path, line in lines_of(clean(text)):
+        match = _NODE.fullmatch(path)
+        if not match:
+            continue
+        node = nodes.setdefault(int(match[1]), {"node": int(match[1]), "cpus": "", "memory_kib": None, "distances": []})
+        if match[2] == "cpulist":
+            node["cpus"] = line if re.fullmatch(r"[\d,\-]*", line) else ""
+        elif match[2] == "distance":
+            node["distances"] = [int(word) for word in line.split() if word.isdigit()]
+        elif total := re.search(r"MemTotal:\s+(\d{1,18}) kB", line[:200]):
+            node["memory_kib"] = int(total[1])
+    return [nodes[number] for number in sorted(nodes)]
 
 
-_NUMA_SCRIPT = over_files(
-    r"""{ n = split(path, part, "/"); node = part[n - 1]; if (!(node in seen)) { seen[node]; names[++count] = node }
-if (part[n] != "meminfo") said[node, part[n]] = value
-else if (value ~ /MemTotal:/) { split(value, word, " "); said[node, "kib"] = word[4] } }
-END { for (i = 1; i <= count; i++) { node = names[i]
-print node "|" said[node, "cpulist"] "|" said[node, "kib"] "|" said[node, "distance"] } }""",
-    *(f"/sys/devices/system/node/node[0-9]*/{name}" for name in ("cpulist", "meminfo", "distance")))
+# What holds the server is told by its own files, and by the processor, which lscpu asks; only where that has no answer of its
+# own, as on Arm, systemd is asked, whose start costs more than all the rest.
+_SCRIPT = r"""if command -v lscpu >/dev/null 2>&1; then said=$(lscpu); code=$?
+else said=$(printf 'Architecture: %s\nCPU(s): %s\n' "$(uname -m)" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc)"
+sed -n 's/^model name[[:space:]]*: /Model name: /p; s/^flags[[:space:]]*: /Flags: /p' /proc/cpuinfo 2>/dev/null | head -n 2); code=0; fi
+if [ -n "$said" ]; then
+if [ -e /.dockerenv ]; then echo 'Container: docker'
+elif [ -e /run/.containerenv ]; then echo 'Container: podman'
+elif [ -r /run/systemd/container ]; then read -r kind </run/systemd/container; printf 'Container: %s\n' "$kind"
+elif [ -e /proc/vz ] && [ ! -e /proc/bc ]; then echo 'Container: openvz'; fi
+if [ -r /sys/hypervisor/type ]; then read -r kind </sys/hypervisor/type && printf 'Hypervisor: %s\n' "$kind"; fi
+case $said in *x86_64*|*i?86*) ;; *)
+command -v systemd-detect-virt >/dev/null 2>&1 && printf 'Held by: %s\n' "$($limit systemd-detect-virt)";; esac
+printf '%s\n' "$said"; fi
+[ "$code" = 0 ] || (exit "$code")"""
 
-_SCRIPT = r"""if command -v lscpu >/dev/null 2>&1; then exec lscpu; fi
-printf 'Architecture: %s\nCPU(s): %s\n' "$(uname -m)" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc)"
-sed -n 's/^model name[[:space:]]*: /Model name: /p' /proc/cpuinfo 2>/dev/null | head -n 1
-exit 0"""
+_HYPERVISORS = {"kvm": "kvm", "microsoft": "microsoft", "vmware": "vmware", "xen": "xen", "oracle": "oracle", "parallels": "parallels",
+                "bochs": "bochs", "ibm": "powervm", "acrn": "acrn"}
+"""What lscpu calls a hypervisor, and the word for it of systemd-detect-virt(1), which is used throughout."""
 
+
+def _virtualization(text: str) -> str | None:
+    """What the server runs in, by the words of systemd-detect-virt(1): ``none`` for a machine of its own; None where nothing
+    tells."""
+    said = _fields(clean(text).splitlines())
+    vendor, kind = said.get("Hypervisor vendor", ""), said.get("Container") or said.get("Held by") or said.get("Hypervisor")
+    if kind or not said.get("Architecture"):
+        return kind or None
+    if vendor:
+        return _HYPERVISORS.get(vendor.split()[0].lower(), "vm-other")
+    if "hypervisor" in said.get("Flags", "").split():
+        return "vm-other"
+    return "none" if "Flags" in said and said["Architecture"].startswith(("x86", "i")) else None
+
+
+def _architecture(text: str) -> str | None:
+    return shown(_fields(clean(text).splitlines()).get("Architecture"))
+
+
+_ASKED = shell_fact("cpu.info", _SCRIPT, 10, _info, tool="lscpu", needs="uname", lasting=True)
 FACTS = [
-    Fact("cpu.info", ("sh", "-c", _SCRIPT), 10, _info, tool="lscpu", quick=True, lasting=True),
-    Fact("cpu.numa", ("sh", "-c", _NUMA_SCRIPT), 5, _numa, needs="awk", quick=True, lasting=True),
+    _ASKED,
+    Fact("os.arch", _ASKED.argv, _ASKED.timeout_s, _architecture, of=_ASKED.id, tool=_ASKED.tool),
+    Fact("os.virtualization", _ASKED.argv, _ASKED.timeout_s, _virtualization, of=_ASKED.id, tool=_ASKED.tool),
+    files_fact("cpu.numa", tuple(f"/sys/devices/system/node/node[0-9]*/{name}" for name in ("cpulist", "meminfo", "distance")), _numa,
+               tool="/sys/devices/system/node", lasting=True),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import shell_fact
 from console.facts.grammar import Page, clean
 
 _XID = re.compile(r"(?<![A-Za-z])(S?Xid) \((?:PCI:)?([0-9a-fA-F:.]{4,20})\): (\d{1,5})")
@@ -42,11 +42,14 @@ def parse_dmesg(page: Page) -> dict[str, Any]:
     return told | ({"fallen_off_bus": True} if off_bus else {})
 
 
-_PATTERN = ("xid|NVRM: GPU at|fallen off the bus|amdgpu.*(error|reset|timeout|ras)|machine check|AER:.*fatal"
+_PATTERN = ("xid|nvrm: gpu at|fallen off the bus|amdgpu.*(error|reset|timeout|ras)|machine check|aer:.*fatal"
             "|out of memory|hung_task|blocked for more than")
-_SCRIPT = f"""log=$(dmesg) || exit 1
-printf '%s\\n' "$log" | grep -iE '{_PATTERN}' | tail -n 400
-exit 0"""
+_MOST_LINES = 400
+
+# The newest lines that match, by one process; a log that may not be read is no empty log.
+_SCRIPT = f"""{{ dmesg || echo '@@ refused'; }} | awk '/^@@ refused$/ {{ refused = 1 }}
+tolower($0) ~ /{_PATTERN}/ {{ kept[++n] = $0; delete kept[n - {_MOST_LINES}] }}
+END {{ for (i = n > {_MOST_LINES} ? n - {_MOST_LINES - 1} : 1; i <= n; i++) print kept[i]; exit refused + 0 }}'"""
 
 
 def _log(text: str) -> dict[str, Any]:
@@ -61,4 +64,4 @@ def _log(text: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "error_kind"} | {"counts": counts}
 
 
-FACTS = [Fact("kernel.log", ("sh", "-c", _SCRIPT), 15, _log, needs_root=True, quick=True, tool="dmesg")]
+FACTS = [shell_fact("kernel.log", _SCRIPT, 15, _log, needs_root=True, needs="awk", tool="dmesg")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,12 @@ class Fact:
             with 127 and no output says that it is not there.
         needs: the program without which the command is not even started, and the fact absent; the first word of
             ``argv`` when empty.
-        file: the file whose text is the output, for :func:`file_fact`.
-        quick: the command reads what the kernel has at hand and cannot hang, so it needs no watching on the server.
+        files: the files that are read, or patterns of the shell for them; the output is their lines as ``path:line``, for
+            :func:`files_fact`.
+        whole: the output is the text of the one file, for :func:`file_fact`.
+        inline: ``argv`` is a script for the shell that is run by the one that is there already, and leaves it as it was: it
+            does not end it, nor change its folder or options. What could hang in it stands behind ``$limit``, which ends
+            it in time and is nothing where the script is run alone.
         lasting: the answer stays the same until the server starts anew; asked once for each start.
         of: the fact whose output is parsed here as well; ``argv`` is that fact's, and not run again.
     """
@@ -56,8 +60,9 @@ class Fact:
     needs_root: bool = False
     tool: str = ""
     needs: str = ""
-    file: str = ""
-    quick: bool = False
+    files: tuple[str, ...] = ()
+    whole: bool = False
+    inline: bool = False
     lasting: bool = False
     of: str = ""
 
@@ -67,18 +72,30 @@ class Fact:
         return self.tool or self.needs or self.argv[0]
 
 
+def shell_fact(id: str, script: str, timeout_s: float, parse: Callable[[str], Any], **more: Any) -> Fact:
+    """A fact that a script for the shell tells; see ``inline``."""
+    return Fact(id, ("sh", "-c", script), timeout_s, parse, inline=True, **more)
+
+
 def file_fact(id: str, path: str, parse: Callable[[str], Any]) -> Fact:
     """A fact read from a file: a file that is not there is absent, one that may not be read is unreadable."""
-    return Fact(id, ("cat", path), 5, parse, tool=path, file=path)
+    return Fact(id, ("cat", path), 5, parse, tool=path, files=(path,), whole=True)
 
 
-def over_files(program: str, *patterns: str) -> str:
-    """The shell line that runs an awk program over the lines of many small files, such as those below ``/sys``, with
-    ``path`` and ``value`` set for each. Files that cannot be read are passed over, as some cannot at any time.
+def files_fact(id: str, patterns: tuple[str, ...], parse: Callable[[str], Any], **more: Any) -> Fact:
+    """A fact read from many small files, such as those below ``/sys``; ``parse`` gets their lines as ``path:line``, for
+    :func:`lines_of`. Files that are not there or cannot be read are passed over, as some cannot at any time.
 
-    Two processes read all of them; one for each file takes seconds where there are hundreds. Neither awk itself nor
-    the shell's ``read`` would do: the one ends at the first file that cannot be read, the other asks for single bytes,
-    which some of these files do not support.
+    One process reads the files of all such facts: one for each takes seconds where there are hundreds. Neither awk nor the
+    shell's ``read`` would do: the one ends at the first file that cannot be read, the other asks for single bytes, which
+    some of these files do not support.
     """
-    split = '{ at = index($0, ":"); path = substr($0, 1, at - 1); value = substr($0, at + 1) }'
-    return f"grep -Hs '' {' '.join(patterns)} | awk '{split}\n{program}'"
+    return Fact(id, ("sh", "-c", f"grep -Has '' {' '.join(patterns)}"), 5, parse, files=patterns, **more)
+
+
+def lines_of(text: str) -> Iterator[tuple[str, str]]:
+    """The path and the line, of lines ``path:line``."""
+    for line in text.splitlines():
+        path, mark, rest = line.partition(":")
+        if mark and path.startswith("/"):
+            yield path, rest

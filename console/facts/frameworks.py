@@ -12,26 +12,20 @@ NAMES = ("vllm", "vllm-ascend", "sglang", "torch", "torch-npu", "transformers", 
          "mindspore", "mindie", "mindie-llm", "onnxruntime", "onnxruntime-gpu", "deepspeed", "ray", "flashinfer-python",
          "text-generation", "ktransformers", "llama-cpp-python")
 
-# Names and versions are those of the folders that pip leaves beside a package; asking importlib.metadata for them
-# costs ten times as long, and is not there before Python 3.8.
-PYTHON = r"""import os
-names, seen = "@NAMES@".split(), set()
-for folder in sys.path:
-    try:
-        entries = sorted(os.listdir(folder)) if folder else ()
-    except OSError:
-        continue
-    for entry in entries:
-        if not entry.endswith((".dist-info", ".egg-info")):
-            continue
-        words = entry.rsplit(".", 1)[0].split("-")
-        name = words[0].lower().replace("_", "-").replace(".", "-")
-        if name in names and name not in seen:
-            seen.add(name)
-            print("python|%s|%s|%s" % (name, words[1] if len(words) > 1 else "", sys.argv[1]))
-""".replace("@NAMES@", " ".join(NAMES))
-"""The part of a program for Python that prints what is installed for it, ``sys`` being imported, and the interpreter's path the
-first argument."""
+
+
+def _pattern(name: str) -> str:
+    """A pattern of the shell for what pip may have made of a name: small or capital letters, and any of its separators."""
+    return "".join(f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else "[-_.]" if letter == "-" else letter for letter in name)
+
+
+LOOK = r"""look() { who=$1; shift
+for d; do [ -d "$d" ] || continue
+for e in "$d"/*-info; do e=${e##*/}
+case $e in @NAMES@) printf 'package|%s|%s\n' "$e" "$who";; esac; done; done; }""".replace(
+    "@NAMES@", "|".join(f"{_pattern(name)}[-.]*-info" for name in NAMES))
+"""A function for the shell that prints the packages that are of interest here in the folders that it is given, by the names of
+the folders that pip leaves beside each; the interpreter that they are for comes first."""
 
 SHELL = r"""for t in ollama llama-server vllm sglang mindieservice_daemon trtllm-serve; do
 command -v "$t" >/dev/null 2>&1 && printf 'program|%s|\n' "$t"; done
@@ -43,15 +37,22 @@ for f in /usr/local/Ascend/mindie/latest/version.info /usr/local/cuda/version.js
 
 def _found(text: str) -> list[dict[str, Any]]:
     """``kind`` (python, program, file), ``name``, ``version`` where told, and ``where`` for a package the interpreter it is for."""
-    found = []
+    found: dict[tuple[str, str, str | None], dict[str, Any]] = {}
     for line in clean(text).splitlines():
         kind, mark, rest = line.partition("|")
         name, _, said = rest.partition("|")
-        if mark and kind in ("python", "program", "file"):
-            version = re.search(r"\d+(?:\.\w+)+[\w.+-]*", said[:400])
-            where = said.partition("|")[2] if kind == "python" else ""
-            found.append({"kind": kind, "name": name, "version": version[0] if version else None, "where": where or None})
-    return found
+        if not mark or kind not in ("package", "program", "file"):
+            continue
+        where = None
+        if kind == "package":
+            words, where = name.rsplit(".", 1)[0].split("-"), said or None
+            kind, name, said = "python", re.sub(r"[._]", "-", words[0].lower()), words[1] if len(words) > 1 else ""
+            if name not in NAMES:
+                continue
+        version = re.search(r"\d+(?:\.\w+)+[\w.+-]*", said[:400])
+        # An interpreter takes the first of the folders in which a package is.
+        found.setdefault((kind, name, where), {"kind": kind, "name": name, "version": version[0] if version else None, "where": where})
+    return list(found.values())
 
 
 _IMAGE = re.compile(r"vllm|sglang|mindie|tensorrt|trt-?llm|tritonserver|lmdeploy|text-generation-inference|ollama|llama[.-]?cpp|ktransformers"

@@ -121,6 +121,8 @@ def titled(text: str | None) -> str | None:
 
 def number(text: str | None) -> int | float | None:
     """``"12"`` as int, ``"12.8"`` as float, None for anything that is not wholly a number."""
+    if text and text.isdigit() and text.isascii() and len(text) <= 20:
+        return int(text)
     match = _NUMBER.fullmatch((text or "").strip())
     if not match:
         return None

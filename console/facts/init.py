@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import shell_fact
 from console.facts.grammar import clean, pairs
 
 SERVICES = ("docker", "containerd", "nvidia-fabricmanager", "nvidia-persistenced", "nvlsm", "firewalld", "ufw",
@@ -12,13 +12,12 @@ SERVICES = ("docker", "containerd", "nvidia-fabricmanager", "nvidia-persistenced
 
 # Asked together: systemctl answers a line for each, and its start is what costs time.
 _SCRIPT = r"""init=; read -r init 2>/dev/null </proc/1/comm; printf 'init=%s\n' "$init"
-{ [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; } || exit 0
-printf 'user_manager=%s\n' "$(systemctl --user is-system-running 2>/dev/null)"
-printf 'linger=%s\n' "$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)"
+if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
+printf 'user_manager=%s\n' "$($limit systemctl --user is-system-running 2>/dev/null)"
+printf 'linger=%s\n' "$($limit loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)"
 set -- {services}
-systemctl is-active "$@" 2>/dev/null | while read -r state; do
-[ "$#" -gt 0 ] && printf 'service.%s=%s\n' "$1" "$state" && shift; done
-exit 0""".replace("{services}", " ".join(SERVICES))
+$limit systemctl is-active "$@" 2>/dev/null | while read -r state; do
+[ "$#" -gt 0 ] && printf 'service.%s=%s\n' "$1" "$state" && shift; done; fi; :""".replace("{services}", " ".join(SERVICES))
 
 
 def _system(text: str) -> dict[str, Any]:
@@ -29,4 +28,4 @@ def _system(text: str) -> dict[str, Any]:
             "linger": {"yes": True, "no": False}.get(said.get("linger", "")), "services": services}
 
 
-FACTS = [Fact("init.system", ("sh", "-c", _SCRIPT), 20, _system)]
+FACTS = [shell_fact("init.system", _SCRIPT, 20, _system)]

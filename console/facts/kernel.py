@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.facts.fact import Fact, file_fact, over_files
-from console.facts.grammar import clean, pairs
+from console.facts.fact import file_fact, files_fact, lines_of, shell_fact
+from console.facts.grammar import clean
 
 _SETTINGS = {
     "numa_balancing": "/proc/sys/kernel/numa_balancing", "swappiness": "/proc/sys/vm/swappiness",
@@ -15,15 +15,20 @@ _SETTINGS = {
     "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "selinux_enforce": "/sys/fs/selinux/enforce",
     "user_namespaces": "/proc/sys/user/max_user_namespaces"}
 
-_NAMED = "; ".join(f'name["{path}"] = "{name}"' for name, path in _SETTINGS.items())
-_SCRIPT = over_files(f'BEGIN {{ {_NAMED} }}\n!(path in seen) {{ seen[path]; print name[path] "=" value }}', *_SETTINGS.values())
+_NAMES_OF = {path: name for name, path in _SETTINGS.items()}
 
 # Only the names: a proxy's address may hold a password.
-_PROXY_SCRIPT = r"env | sed -n 's/^\([A-Za-z_]*[Pp][Rr][Oo][Xx][Yy]\)=..*/\1/p'"
+_PROXY_SCRIPT = r"""for n in http https ftp all no socks rsync HTTP HTTPS FTP ALL NO SOCKS RSYNC; do
+case $n in [a-z]*) n=${n}_proxy;; *) n=${n}_PROXY;; esac
+eval "v=\${$n-}"; [ -z "$v" ] || echo "$n"; done"""
 
 
 def _settings(text: str) -> dict[str, str]:
-    return {key: value for key, value in pairs(clean(text).splitlines(), "=") if key in _SETTINGS}
+    found: dict[str, str] = {}
+    for path, value in lines_of(clean(text)):
+        if path in _NAMES_OF:
+            found.setdefault(_NAMES_OF[path], value.strip())
+    return found
 
 
 def _modules(text: str) -> list[str]:
@@ -35,7 +40,7 @@ def _names(text: str) -> list[Any]:
 
 
 FACTS = [
-    Fact("kernel.settings", ("sh", "-c", _SCRIPT), 5, _settings, needs="awk", quick=True),
+    files_fact("kernel.settings", tuple(_SETTINGS.values()), _settings, tool="/proc/sys"),
     file_fact("kernel.modules", "/proc/modules", _modules),
-    Fact("env.proxies", ("sh", "-c", _PROXY_SCRIPT), 5, _names, quick=True),
+    shell_fact("env.proxies", _PROXY_SCRIPT, 5, _names),
 ]

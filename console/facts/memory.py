@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import Fact, file_fact, over_files
-from console.facts.grammar import Page, clean
+from console.facts.fact import file_fact, files_fact, lines_of
+from console.facts.grammar import Page, clean, whole
 from console.i18n import N_
 
 _LINE = re.compile(r"([\w()]{1,60}):\s+(\d{1,18})(?: (kB))?")
@@ -44,25 +44,24 @@ def _info(text: str) -> dict[str, Any]:
     return meminfo_env(Page(clean(text), "/proc/meminfo"), more=True)
 
 
-_HUGE_SCRIPT = over_files('{ print path "=" value }', *(
-    f"{place}/hugepages/hugepages-*kB/{name}" for place in ("/sys/kernel/mm", "/sys/devices/system/node/node[0-9]*")
-    for name in ("nr_hugepages", "free_hugepages")))
-_HUGE = re.compile(r"/sys/(?:kernel/mm|devices/system/node/node(\d+))/hugepages/hugepages-(\d+)kB/(nr|free)_hugepages=(\d{1,18})")
+_HUGE = re.compile(r"/sys/(?:kernel/mm|devices/system/node/node(\d+))/hugepages/hugepages-(\d+)kB/(nr|free)_hugepages")
 
 
 def _hugepages(text: str) -> list[dict[str, Any]]:
     """Huge pages by size, and by NUMA node where a node has some: ``size_kib``, ``node`` (None: all), ``total``, ``free``."""
     found: dict[tuple[int, int], dict[str, Any]] = {}
-    for line in clean(text).splitlines():
-        match = _HUGE.fullmatch(line)
-        if match:
+    for path, count in lines_of(clean(text)):
+        match = _HUGE.fullmatch(path)
+        if match and whole(count) is not None:
             node, size = match[1] and int(match[1]), int(match[2])
             entry = found.setdefault((size, -1 if node is None else node), {"size_kib": size, "node": node, "total": None, "free": None})
-            entry["total" if match[3] == "nr" else "free"] = int(match[4])
+            entry["total" if match[3] == "nr" else "free"] = int(count)
     return [entry for _key, entry in sorted(found.items()) if entry["node"] is None or entry["total"]]
 
 
 FACTS = [
     file_fact("memory.info", "/proc/meminfo", _info),
-    Fact("memory.hugepages", ("sh", "-c", _HUGE_SCRIPT), 5, _hugepages, tool="/sys/kernel/mm/hugepages", needs="awk", quick=True),
+    files_fact("memory.hugepages", tuple(
+        f"{place}/hugepages/hugepages-*kB/{name}" for place in ("/sys/kernel/mm", "/sys/devices/system/node/node[0-9]*")
+        for name in ("nr_hugepages", "free_hugepages")), _hugepages, tool="/sys/kernel/mm/hugepages"),
 ]

@@ -1,12 +1,13 @@
-"""The operating system: its release file, kernel, architecture, virtualisation; and the machine itself with its firmware."""
+"""The operating system: its release file and kernel; and the machine itself with its firmware."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from console.facts.fact import Fact, file_fact, over_files
-from console.facts.grammar import Page, clean, pairs, shown
+from console.facts.fact import file_fact, files_fact, lines_of
+from console.facts.grammar import Page, clean, shown
 from console.i18n import N_
 
 # What /etc/redhat-release and its like say, which "cat /etc/*-release" puts among the assignments.
@@ -85,36 +86,26 @@ def _one_line(text: str) -> str | None:
     return line.splitlines()[0][:200] if line else None
 
 
-# Where the tool is missing, what is certain is said, and nothing where nothing is.
-_VIRTUALIZATION_SCRIPT = r"""if command -v systemd-detect-virt >/dev/null 2>&1; then systemd-detect-virt; exit 0; fi
-if [ -e /.dockerenv ]; then echo docker
-elif [ -e /run/.containerenv ]; then echo podman
-elif [ -r /sys/hypervisor/type ]; then cat /sys/hypervisor/type
-elif grep -q '^flags.* hypervisor' /proc/cpuinfo 2>/dev/null; then echo vm-other; fi
-exit 0"""
-
 _MACHINE = {"sys_vendor": "maker", "product_name": "product", "board_name": "board", "bios_vendor": "firmware_maker",
             "bios_version": "firmware_version", "bios_date": "firmware_date", "model": "product"}
-_MACHINE_SCRIPT = over_files('{ n = split(path, part, "/"); print part[n] "=" value }', *(
-    f"/sys/class/dmi/id/{name}" for name in _MACHINE if name != "model"), "/proc/device-tree/model")
 
 
 def _machine(text: str) -> dict[str, str]:
     """``maker``, ``product``, ``board``, and ``firmware_…`` (BIOS or UEFI), as the machine's own table (SMBIOS) says, or on
     some Arm machines only the product."""
     found: dict[str, str] = {}
-    for key, value in pairs(clean(text).splitlines(), "="):
+    for path, value in lines_of(clean(text)):
+        key = path.rpartition("/")[2]
         if key in _MACHINE and shown(value) is not None:
-            found.setdefault(_MACHINE[key], value)
+            found.setdefault(_MACHINE[key], value.strip())
     return found
 
 
 FACTS = [
     file_fact("os.release", "/etc/os-release", _release),
     file_fact(BOOT, "/proc/sys/kernel/random/boot_id", _one_line),
-    Fact("os.kernel", ("uname", "-r"), 5, _one_line, quick=True, lasting=True),
-    Fact("os.arch", ("uname", "-m"), 5, _one_line, quick=True, lasting=True),
-    Fact("os.hostname", ("uname", "-n"), 5, _one_line, quick=True),
-    Fact("os.virtualization", ("sh", "-c", _VIRTUALIZATION_SCRIPT), 5, _one_line, tool="systemd-detect-virt", quick=True, lasting=True),
-    Fact("os.machine", ("sh", "-c", _MACHINE_SCRIPT), 5, _machine, tool="/sys/class/dmi/id", needs="awk", quick=True, lasting=True),
+    replace(file_fact("os.kernel", "/proc/sys/kernel/osrelease", _one_line), lasting=True),
+    file_fact("os.hostname", "/proc/sys/kernel/hostname", _one_line),
+    files_fact("os.machine", (*(f"/sys/class/dmi/id/{name}" for name in _MACHINE if name != "model"), "/proc/device-tree/model"), _machine,
+               tool="/sys/class/dmi/id", lasting=True),
 ]

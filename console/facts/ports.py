@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import shell_fact
 from console.facts.grammar import Page, clean, whole
 from console.i18n import N_
 
+LISTENS = "0A"
+"""The state of a socket that listens, in the kernel's tables (``TCP_LISTEN``, include/net/tcp_states.h)."""
+
+# Of the kernel's tables, which are read where ss is missing, all rows are made to find these.
+_SCRIPT = f"if command -v ss >/dev/null 2>&1; then ss -ltn; else grep -hs ' {LISTENS} ' /proc/net/tcp /proc/net/tcp6; :; fi"
+
 
 def _listening(text: str) -> list[dict[str, Any]]:
-    """Rows of ``ss -ltn``."""
+    """Rows of ``ss -ltn``, or those of :func:`listening`."""
     page, found = Page(clean(text), "ss -ltn"), []
-    for index, line in page.numbered():
+    if not page.text.startswith("State"):
+        return listening(text)
+    for index, line in page.numbered(1):
         cells = line.split()
-        if not cells or cells[0] == "State":
+        if not cells:
             continue
         address, mark, port = cells[3].rpartition(":") if len(cells) >= 5 else ("", "", "")
         if cells[0] != "LISTEN" or not mark or whole(port) is None:
@@ -24,4 +33,29 @@ def _listening(text: str) -> list[dict[str, Any]]:
     return found
 
 
-FACTS = [Fact("net.listening", ("ss", "-ltn"), 10, _listening, quick=True)]
+def listening(text: str) -> list[dict[str, Any]]:
+    """Listening rows of ``/proc/net/tcp`` and ``/proc/net/tcp6``, whose addresses are hexadecimal words of the machine's byte
+    order (little-endian).
+
+    Raises:
+        InputError: ``inventory.unreadable-output``.
+    """
+    page, found = Page(clean(text), "/proc/net/tcp"), []
+    for index, line in page.numbered():
+        cells = line.split()
+        if not cells or cells[0] == "sl" or (len(cells) > 3 and cells[3] != LISTENS):
+            continue
+        try:
+            words, mark, port = cells[1].partition(":")
+            raw = b"".join(bytes.fromhex(words[n : n + 8])[::-1] for n in range(0, len(words), 8))
+            address = ipaddress.ip_address(raw)
+            mapped = address.ipv4_mapped if address.version == 6 else None
+            if not mark or cells[3] != LISTENS:
+                raise ValueError
+            found.append({"address": f"::ffff:{mapped}" if mapped else str(address), "port": int(port, 16), "everywhere": address.is_unspecified})
+        except (ValueError, IndexError):
+            page.fail(index, N_("this is not a listening socket"))
+    return found
+
+
+FACTS = [shell_fact("net.listening", _SCRIPT, 10, _listening, tool="ss -ltn")]

@@ -6,32 +6,39 @@ import re
 from typing import Any
 
 from console.facts import frameworks
-from console.facts.fact import Fact
+from console.facts.fact import shell_fact
 from console.facts.grammar import clean
 
-# One start an interpreter, which tells of the installed packages too, and nothing imported: what is looked for is only
-# found, which takes a tenth of the time. Names that lead to the same file are asked once, but environments of their own,
-# which lead there too, each; of the many shims of a version manager, each slow and most of them for nothing, only the one
-# in use is.
-_SCRIPT = "packages='" + frameworks.PYTHON + r"""'
-seen=: asked=0
+# Interpreters are asked for their version only, and nothing of theirs is run: what is installed for them lies in folders with
+# names of their own, which costs a fifth of asking them. Names that lead to the same file are asked once, but environments of
+# their own, which lead there too, each; of the many shims of a version manager, each slow and most of them for nothing, only
+# the one in use is, and asked where it leads.
+_SCRIPT = frameworks.LOOK + r"""
+asked=0 seen=
 for p in python3 python3.8 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 /opt/*/bin/python3 /opt/*/envs/*/bin/python3 \
 "$HOME"/*/bin/python3 "$HOME"/.[!.]*/bin/python3 "$HOME"/*/envs/*/bin/python3; do
-f=$(command -v "$p" 2>/dev/null) || continue; [ -x "$f" ] || continue
-[ -L "$f" ] && real=$(readlink -f "$f" 2>/dev/null) || real=$f
-[ -e "${f%/bin/*}/pyvenv.cfg" ] && real=$f
-case $seen in *:"$real":*) continue;; esac; seen=$seen$real:
+case $p in /*) f=$p; [ -x "$f" ] || continue;; *) command -v "$p" >/dev/null 2>&1 || continue; f=$(command -v "$p");; esac
 case $p:$f in python3:*) ;; *:*/shims/*) continue;; esac
+home=${f%/bin/*}; config=$home/pyvenv.cfg
+if [ ! -r "$config" ]; then config=
+same=; for g in $seen; do [ "$g" -ef "$f" ] && same=1; done
+[ -z "$same" ] || continue
+case $f in *[[:space:]*?[]*) ;; *) seen="$seen $f";; esac; fi
 asked=$((asked + 1)); [ "$asked" -le 24 ] || continue
-case $p in python3|/*) only=;; *) only='-E -s -S';; esac
-"$f" $only -c 'import sys
-from importlib.util import find_spec
-venv = "venv" if find_spec("ensurepip") and find_spec("venv") else ""
-print("%s|Python %s|%s" % (sys.argv[1], sys.version.split()[0], venv))
-if not sys.flags.no_site:
-    exec(sys.argv[2])' "$f" "$packages" 2>/dev/null
+version=$("$f" -V 2>/dev/null </dev/null) || continue
+case $version in "Python 3."[0-9]*) ;; *) continue;; esac
+name=${version#Python 3.}; name=python3.${name%%[!0-9]*}; base=$home
+if [ -n "$config" ]; then while IFS=' =' read -r key value; do [ "$key" = home ] && base=${value%/bin}; done <"$config"; fi
+[ -d "$base/lib/$name" ] || [ -d "$base/lib64/$name" ] || { real=$(readlink -f "$f" 2>/dev/null); base=${real%/bin/*}; }
+[ -d "$base/lib/$name" ] || [ -d "$base/lib64/$name" ] || base=$($limit "$f" -I -S -c 'import sys; print(sys.base_prefix)' 2>/dev/null </dev/null)
+[ -n "$config" ] || home=$base
+venv=; for l in lib lib64; do [ -e "$base/$l/$name/venv/__init__.py" ] && [ -e "$base/$l/$name/ensurepip/__init__.py" ] && venv=venv; done
+printf '%s|%s|%s\n' "$f" "$version" "$venv"
+[ -n "$config" ] || look "$f" "$HOME/.local/lib/$name/site-packages"
+[ "$home" != /usr ] || look "$f" /usr/local/lib/$name/dist-packages /usr/local/lib/$name/site-packages /usr/lib/python3/dist-packages
+for l in lib lib64; do [ -L "$home/$l" ] || look "$f" "$home/$l/$name/site-packages"; done
 done
-""" + frameworks.SHELL + "exit 0"
+""" + frameworks.SHELL + ":"
 
 
 def _versions(text: str) -> list[dict[str, Any]]:
@@ -45,5 +52,5 @@ def _versions(text: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-_ASKED = Fact("python.versions", ("sh", "-c", _SCRIPT), 30, _versions)
+_ASKED = shell_fact("python.versions", _SCRIPT, 30, _versions)
 FACTS = [_ASKED, frameworks.fact_of(_ASKED)]

@@ -8,8 +8,9 @@ import socket
 import struct
 from typing import Any
 
-from console.facts.fact import Fact, file_fact
+from console.facts.fact import Fact, file_fact, files_fact
 from console.facts.grammar import Page, clean
+from console.facts.network import ADDRESSES
 from console.i18n import N_
 
 _UP, _REJECT = 0x1, 0x200
@@ -41,7 +42,7 @@ def _routes6(text: str) -> list[dict[str, Any]]:
     """``/proc/net/ipv6_route``: numbers in hexadecimal. Routes that refuse, and those of the loopback, are none."""
     page, found = Page(clean(text), "/proc/net/ipv6_route"), []
     for index, line in page.numbered():
-        cells = line.split()
+        cells = line.removeprefix(f"{page.tool}:").split()
         if not cells:
             continue
         try:
@@ -59,11 +60,11 @@ _MAIN_TABLES = ("main", "local", "default", "254", "255", "253")
 
 
 def _tables(text: str) -> list[dict[str, Any]]:
-    """Rows of ``ip -4 route show table all`` in tables of the site's own making, to which rules may send packets."""
+    """Rows of ``ip -4 route show table all``, behind those of ``ip -o addr`` or alone, in tables of the site's own making, to which rules may send packets."""
     page, found = Page(clean(text), "ip route"), []
     for index, line in page.numbered():
         words = line.split()
-        if not words or words[0] in ("unreachable", "blackhole", "prohibit", "throw", "local", "broadcast", "multicast", "anycast"):
+        if not words or re.fullmatch(r"\d+:", words[0]) or words[0] in ("unreachable", "blackhole", "prohibit", "throw", "local", "broadcast", "multicast", "anycast"):
             continue
         target = words[0] if words[0] != "unicast" else words[1] if len(words) > 1 else ""
         said = dict(zip(words[1:], words[2:], strict=False))
@@ -76,12 +77,10 @@ def _tables(text: str) -> list[dict[str, Any]]:
     return found
 
 
-# Without IPv6 there is no such file, and no way out by it.
-_ROUTES6_SCRIPT = "[ -e /proc/net/ipv6_route ] || exit 0; cat /proc/net/ipv6_route"
-_TABLES_SCRIPT = "command -v ip >/dev/null 2>&1 || exit 0; ip -4 route show table all"
 
 FACTS = [
     file_fact("network.routes", "/proc/net/route", _routes),
-    Fact("network.routes6", ("sh", "-c", _ROUTES6_SCRIPT), 5, _routes6, tool="/proc/net/ipv6_route", quick=True),
-    Fact("network.routes-tables", ("sh", "-c", _TABLES_SCRIPT), 5, _tables, tool="ip route", quick=True),
+    # Without IPv6 there is no such file, and no way out by it: not one that is missing, but one that is empty.
+    files_fact("network.routes6", ("/proc/net/ipv6_route",), _routes6, tool="/proc/net/ipv6_route"),
+    Fact("network.routes-tables", ADDRESSES.argv, ADDRESSES.timeout_s, _tables, of=ADDRESSES.id, tool="ip route"),
 ]

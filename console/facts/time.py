@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import Fact
+from console.facts.fact import shell_fact
 from console.facts.grammar import clean, number, pairs
 
 # Asked of whatever keeps the clock; what is not running is not started by the question.
-_SCRIPT = r"""now=$(date -u +%s.%N); case $now in *[!0-9.]*|*.) now=$(date -u +%s);; esac
+_SCRIPT = r"""date -u +now=%s.%N
 up=; read -r up rest 2>/dev/null </proc/uptime
-printf 'now=%s\nup=%s\nconsole=%s\nconsole_up=%s\n' "$now" "$up" "$SEALIFT_NOW" "$SEALIFT_UP"
-if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then timedatectl show 2>/dev/null || timedatectl status 2>/dev/null; fi
-if command -v chronyc >/dev/null 2>&1; then printf 'chrony=%s\n' "$(chronyc -n -c tracking 2>/dev/null)"
-elif command -v ntpq >/dev/null 2>&1; then printf 'ntpq=%s\n' "$(ntpq -c 'rv 0 offset,stratum,refid' 2>/dev/null | tr '\n' ' ')"
-elif [ -d /run/systemd/timesync ]; then timedatectl timesync-status 2>/dev/null | sed 's/^ */timesync./'; fi
-exit 0"""
+printf 'up=%s\nconsole=%s\nconsole_up=%s\n' "$up" "$SEALIFT_NOW" "$SEALIFT_UP"
+if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then $limit timedatectl show 2>/dev/null || $limit timedatectl status 2>/dev/null; fi
+if command -v chronyc >/dev/null 2>&1; then printf 'chrony=%s\n' "$($limit chronyc -n -c tracking 2>/dev/null)"
+elif command -v ntpq >/dev/null 2>&1; then printf 'ntpq=%s\n' "$($limit ntpq -c 'rv 0 offset,stratum,refid' 2>/dev/null | tr '\n' ' ')"
+elif [ -d /run/systemd/timesync ]; then $limit timedatectl timesync-status 2>/dev/null | sed 's/^ */timesync./'; fi; :"""
 
 
 def _sync(text: str) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def _sync(text: str) -> dict[str, Any]:
     flag = said.get("NTPSynchronized") or words.get("System clock synchronized") or words.get("NTP synchronized")
     chrony = (said.get("chrony") or "").split(",")
     found: dict[str, Any] = {
-        "epoch_s": number(said.get("now")), "synchronized": {"yes": True, "no": False}.get(flag or ""),
+        "epoch_s": number(re.match(r"\d{0,18}(?:\.\d{1,9})?", said.get("now", ""))[0]), "synchronized": {"yes": True, "no": False}.get(flag or ""),
         "service": said.get("NTP") or words.get("NTP service") or words.get("Network time on"),
         "timezone": said.get("Timezone") or (re.match(r"\S+", words.get("Time zone", "")) or [None])[0]}
     began, moments = number(said.get("console")), (number(said.get("up")), number(said.get("console_up")))
@@ -58,4 +57,4 @@ def _other_services(said: dict[str, str], words: dict[str, str]) -> dict[str, An
     return found
 
 
-FACTS = [Fact("time.sync", ("sh", "-c", _SCRIPT), 10, _sync)]
+FACTS = [shell_fact("time.sync", _SCRIPT, 10, _sync)]

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 STDOUT_LIMIT_BYTES = 1 << 20
 STDERR_LIMIT_BYTES = 16 << 10
@@ -19,8 +20,14 @@ SCRIPT_SLACK_BYTES = 64 << 10
 
 ABSENT, KEPT, HUNG = "absent", "kept", "hung"
 
+IDENTITY_S = 10
+
 # Tools of vendors often lie where a login without a terminal does not look. A PATH that lacks /usr/bin was chosen
 # with care by whoever set up the account, and is left alone.
+#
+# Each process that is started here costs the server more than most of the answers: so the marks of a command's end and of
+# the next one's beginning go out together, commands that are not there are told of in passing, and the first use of
+# timeout, which shows what kind of it there is, asks who we are: a directory of accounts may hang as well as anything else.
 _HEAD = r"""
 LC_ALL=C; export LC_ALL
 unset LANGUAGE
@@ -28,71 +35,111 @@ case ":$PATH:" in *:/usr/bin:*)
   PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/opt/rocm/bin:/usr/local/Ascend/driver/tools:/usr/local/dcmi
   export PATH;;
 esac
-if timeout -k 1 1 true 2>/dev/null; then mode=coreutils
-elif timeout 1 true 2>/dev/null; then mode=busybox
-else mode=none; fi
-SEALIFT_UP=; read -r SEALIFT_UP rest 2>/dev/null </proc/uptime; export SEALIFT_UP
+_mode=none
+account=$(timeout -k 1 {IDENTITY_S} id 2>/dev/null); _code=$?
+case $_code:$account in 124:*|137:*|*:uid=*) _mode=coreutils;; *)
+account=$(timeout {IDENTITY_S} id 2>/dev/null); _code=$?
+case $_code:$account in 124:*|137:*|143:*|*:uid=*) _mode=busybox;; esac;; esac
+SEALIFT_UP=; read -r SEALIFT_UP _rest 2>/dev/null </proc/uptime; export SEALIFT_UP
+_told='' _line='
+'
+clock() { _up=; read -r _up _rest 2>/dev/null </proc/uptime || _up=-; }
 begin() {
-  up=; read -r up rest 2>/dev/null </proc/uptime || up=-
-  printf '\n%s begin %s %s\n' "$mark" "$1" "$up"; printf '\n%s begin %s %s\n' "$mark" "$1" "$up" >&2
+  clock; _since=${_up%.*}
+  printf '%s\n%s begin %s %s\n' "$_told" "$mark" "$1" "$_up"; _told=
+  [ "$2" = sh ] || printf '\n%s begin %s\n' "$mark" "$1" >&2
 }
-end() {
-  up=; read -r up rest 2>/dev/null </proc/uptime || up=-
-  printf '\n%s end %s %s %s\n' "$mark" "$1" "${code:--}" "$up"; printf '\n%s end %s %s %s\n' "$mark" "$1" "${code:--}" "$up" >&2
+end() { clock; _told="$_told$_line$mark end $1 $2 $_up$_line"; }
+none() { _told="$_told$_line$mark none $1 $2$_line"; }
+can() {
+  case ":$hung:" in *":$2:"*) none "$1" hung; return 1;; esac
+  command -v "$2" >/dev/null 2>&1 || { none "$1" absent; return 1; }
+}
+stuck() {
+  case $3:$_since:$1 in *::*|*:-:*|*:sh) ;; 124:*|137:*|143:*) [ $((${_up%.*} - _since)) -lt $(($2 - 1)) ] || hung=$hung:$1;; esac
+}
+watched() {
+  _for_s=$1; shift
+  "$@" </dev/null & _pid=$!
+  ( sleep "$_for_s"; kill -9 "$_pid" ) >/dev/null 2>&1 &
+  _dog=$!; { wait "$_pid"; _code=$?; kill -9 "$_dog"; wait "$_dog"; } 2>/dev/null
+  return "$_code"
+}
+limited() {
+  case $_mode in coreutils) limit="timeout -k 2 $1";; busybox) limit="timeout $1";; *) limit="watched $1";; esac
 }
 fact() {
-  number=$1; needs=$2; seconds=$3; shift 3
-  begin "$number"
-  since=${up%.*}
-  case ":$hung:" in *":$needs:"*) code=hung; end "$number"; return;; esac
-  if command -v "$needs" >/dev/null 2>&1; then
-    case $mode in
-      coreutils) timeout -k 2 "$seconds" "$@" </dev/null; code=$?;;
-      busybox) timeout "$seconds" "$@" </dev/null; code=$?;;
-      *) "$@" </dev/null & pid=$!
-         ( sleep "$seconds"; kill -9 "$pid" ) >/dev/null 2>&1 &
-         dog=$!; { wait "$pid"; code=$?; kill -9 "$dog"; wait "$dog"; } 2>/dev/null;;
-    esac
-  else code=absent; fi
-  end "$number"
-  case $code:$since:$needs in *::*|*:-:*|*:sh) ;; 124:*|137:*|143:*)
-    [ $((${up%.*} - since)) -lt $((seconds - 1)) ] || hung=$hung:$needs;; esac
+  can "$1" "$2" || return
+  _number=$1; _needs=$2; _seconds=$3; shift 3
+  begin "$_number" program; limited "$_seconds"
+  $limit "$@" </dev/null; _code=$?
+  end "$_number" "$_code"
+  stuck "$_needs" "$_seconds" "$_code"
 }
-quick() {
-  number=$1; needs=$2; shift 2
-  begin "$number"
-  if command -v "$needs" >/dev/null 2>&1; then ( "$@" ) </dev/null; code=$?; else code=absent; fi
-  end "$number"
+inline() {
+  can "$1" "$2" || return
+  _number=$1; _needs=$2; _seconds=$3
+  begin "$_number" "$_needs"; limited "$_seconds"
+  case $_needs in sh) eval "$4" </dev/null 2>/dev/null; _code=$?;; *) eval "$4" </dev/null; _code=$?;; esac
+  end "$_number" "$_code"
+  stuck "$_needs" "$_seconds" "$_code"
 }
-kept() {
-  [ -n "$same_start" ] || return 1
-  begin "$1"; code=kept; end "$1"
+kept() { [ -n "$same_start" ] && none "$1" kept; }
+files() {
+  can "$1" grep || return
+  _number=$1; _whole=$2; shift 2
+  begin "$_number" sh
+  for _f; do
+    [ "$_whole" -gt 0 ] || break
+    _whole=$((_whole - 1))
+    if [ ! -e "$_f" ]; then echo "!absent:$_f"; elif [ ! -f "$_f" ] || [ ! -r "$_f" ]; then echo "!closed:$_f"; fi
+  done
+  grep -Has '' "$@" </dev/null
+  end "$_number" "$?"
 }
-file() {
-  begin "$1"
-  cat "$2" </dev/null; code=$?
-  [ "$code" = 0 ] || [ -e "$2" ] || code=127
-  end "$1"
-}
-"""
+""".replace("{IDENTITY_S}", str(IDENTITY_S))
 
 
 @dataclass(frozen=True)
 class Command:
     """One command of a script. ``needs`` is the program that must be there for it, its first word when empty;
-    a program that did not end in its time is not asked again in the same script. ``file`` is the one file that the command prints,
-    and ``quick`` says that it cannot hang: both cost the server one
-    process instead of two or three, and have no time limit but the reader's. A ``lasting`` one is not run again on a
-    server that has not started anew since it was."""
+    a program that did not end in its time is not asked again in the same script.
+
+    An ``inline`` one is a script for the shell, ``("sh", "-c", script)``, that is run by the shell that is there, which spares the
+    server a process or two, and must leave that shell as it was, names that begin with a line below it included; its complaints are heard only when it ``needs`` another program. What
+    could hang in it stands behind ``$limit``, which ends it in
+    time, and expands to nothing where the script is run alone. ``files`` are what a command prints that reads files; ``whole`` says
+    that it is the text of one. A ``lasting`` one is not run again on a server that has not started anew since it was.
+    ``members`` are the commands that :func:`together` made one of."""
 
     number: int
     argv: tuple[str, ...]
     timeout_s: float
     limit_bytes: int = STDOUT_LIMIT_BYTES
     needs: str = ""
-    file: str = ""
-    quick: bool = False
+    files: tuple[str, ...] = ()
+    whole: bool = False
+    inline: bool = False
     lasting: bool = False
+    members: tuple[Command, ...] = ()
+
+
+FILES = 100_000
+"""The number of the command that reads the files of many."""
+
+FILES_LIMIT_BYTES = 8 << 20
+LONGEST_PATH = 400
+
+
+def together(commands: Sequence[Command]) -> list[Command]:
+    """The same, with those that read files made one, first of all: one process reads the files of all of them."""
+    readers = tuple(c for c in commands if c.files)
+    others = [c for c in commands if not c.files]
+    return [_reading(FILES, readers), *others] if len(readers) > 1 else list(commands)
+
+
+def _reading(number: int, members: tuple[Command, ...]) -> Command:
+    return Command(number, ("grep",), max(c.timeout_s for c in members), FILES_LIMIT_BYTES, members=members)
 
 
 def script(commands: Sequence[Command], boundary: str, start: str = "", settings: Mapping[str, str] | None = None,
@@ -105,21 +152,31 @@ def script(commands: Sequence[Command], boundary: str, start: str = "", settings
     lines += [f"{name}={shlex.quote(value)}; export {name}" for name, value in (settings or {}).items()]
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
-    lines += [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c) for c in commands]
+    for c in commands:
+        lines += _files(c, bool(start)) if c.members or c.files else [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c)]
     # In a function, so that the shell has read the whole script before a command could touch its input.
-    lines[3:] = ["all() {", *lines[3:], ":", "}", "all", f"printf '\\n%s done\\n' {boundary}", "exit 0", ""]
+    lines[3:] = ["all() {", *lines[3:], ":", "}", "all", f"printf '%s\\n%s done\\n' \"$_told\" {boundary}", "exit 0", ""]
     return "\n".join(lines).encode()
 
 
 def _line(c: Command) -> str:
-    if c.file:
-        return f"file {c.number} {shlex.quote(c.file)}"
-    needs = shlex.quote(c.needs or c.argv[0])
-    if c.quick:
-        # A script for the shell is run by the shell that is there, in a copy of it.
-        argv = ("eval", *c.argv[2:]) if c.argv[:2] == ("sh", "-c") else c.argv
-        return f"quick {c.number} {needs} {shlex.join(argv)}"
-    return f"fact {c.number} {needs} {max(1, round(c.timeout_s))} {shlex.join(c.argv)}"
+    needs, seconds = shlex.quote(c.needs or c.argv[0]), max(1, round(c.timeout_s))
+    if c.inline:
+        return f"inline {c.number} {needs} {seconds} {shlex.quote(c.argv[2])}"
+    return f"fact {c.number} {needs} {seconds} {shlex.join(c.argv)}"
+
+
+def _files(c: Command, again: bool) -> list[str]:
+    """The lines that read the files of a command, or of its members. Whole ones come first, and their number."""
+    members = sorted(c.members or (c,), key=lambda member: not member.whole)
+    lines, whole = ["set --"], 0
+    for member in members:
+        whole += member.whole
+        lasts = f"kept {member.number} || " if again and member.lasting else ""
+        # Where something is kept, the whole ones are counted as they come.
+        count = " _whole=$((_whole + 1))" if member.whole else ""
+        lines.append(f"{lasts}{{ set -- \"$@\" {' '.join(member.files)};{count or ' :'}; }}")
+    return ["_whole=0", *lines, f'files {c.number} "$_whole" "$@"']
 
 
 @dataclass
@@ -139,25 +196,34 @@ class Frame:
     started_up_s: float | None = None
 
 
+MARK_BYTES = 120
+"""The longest text of a mark behind its boundary."""
+
+
 class _Marks:
     """Sets the marks of one stream apart from what is between them, as it arrives."""
 
     def __init__(self, boundary: str):
-        self._mark = re.compile(rb"\n" + re.escape(boundary.encode()) + rb" ([^\n]{0,120})\n")
-        self._keep = len(boundary) + 130
+        self._mark = b"\n" + boundary.encode() + b" "
         self._buffer = bytearray()
 
     def take(self, data: bytes) -> Iterator[tuple[bytes, list[bytes] | None]]:
         """Bytes that belong to the open frame, each followed by the words of the mark behind it, None for no mark."""
         self._buffer += data
-        start = 0
-        while match := self._mark.search(self._buffer, start):
-            yield bytes(self._buffer[start : match.start()]), match[1].split(b" ")
-            start = match.end()
+        buffer, mark, start, look = self._buffer, self._mark, 0, 0
+        while (at := buffer.find(mark, look)) >= 0:
+            end = buffer.find(b"\n", at + len(mark), at + len(mark) + MARK_BYTES + 1)
+            if end < 0:
+                if len(buffer) - at > len(mark) + MARK_BYTES:
+                    look = at + 1  # too long for a mark of ours
+                    continue
+                break
+            yield bytes(buffer[start:at]), bytes(buffer[at + len(mark) : end]).split(b" ")
+            start = look = end + 1
         # What could be the beginning of a mark waits for the rest of it.
-        ready = max(start, len(self._buffer) - self._keep)
-        yield bytes(self._buffer[start:ready]), None
-        del self._buffer[:ready]
+        ready = max(start, at if at >= 0 else len(buffer) - len(mark) - MARK_BYTES)
+        yield bytes(buffer[start:ready]), None
+        del buffer[:ready]
 
     def rest(self) -> bytes:
         """What waits, when nothing follows."""
@@ -169,15 +235,15 @@ class _Marks:
 class Reader:
     """Takes both streams as they arrive and sets the frames apart.
 
-    Frames are accepted in the order of ``commands`` only. ``current`` is the frame that is open, None between.
+    A frame of each number is accepted once. ``current`` is the frame that is open, None between. What was read for many at once
+    comes out as the frames of each; where it did not come to its end, it stays one frame, and theirs are missing.
     ``dropped_bytes`` counts what the open command said beyond its limits, and what came before the first beyond any
     greeting. ``spoken`` and ``printed`` are the last bytes of standard error and output outside every frame, such as why a
     shell did not start.
     """
 
     def __init__(self, commands: Sequence[Command], boundary: str):
-        self._commands = {c.number: c for c in commands}
-        self._expected = [c.number for c in commands]
+        self._commands = {c.number: c for given in commands for c in (given, *given.members)}
         self._out, self._err = _Marks(boundary), _Marks(boundary)
         self._errors: dict[int, bytearray] = {}
         self._overflowed: set[int] = set()
@@ -198,7 +264,7 @@ class Reader:
         for text, words in self._err.take(data):
             self._error(text)
             if words is not None:
-                opens = words[0] == b"begin" and len(words) == 3 and words[1].isdigit() and len(words[1]) < 7
+                opens = words[0] == b"begin" and len(words) == 2 and words[1].isdigit() and len(words[1]) < 7
                 number = int(words[1]) if opens else None
                 self._erring = number if number in self._commands and number not in self._errors else None
 
@@ -243,23 +309,85 @@ class Reader:
             self.dropped_bytes += len(data)
 
     def _note(self, words: list[bytes]) -> None:
-        kind = words[0]
+        kind, number = words[0], int(words[1]) if len(words) > 1 and re.fullmatch(rb"[0-9]{1,6}", words[1]) else None
         if kind == b"done" and len(words) == 1:
             self.finished, self.current = True, None
-        elif kind == b"begin" and len(words) == 3 and self._expected and words[1] == b"%d" % self._expected[0]:
-            number = self._expected.pop(0)
+        elif kind == b"none" and len(words) == 3 and self._is_new(number):
+            self._take(self._ended(Frame(number), words[2], b"-"))
+        elif kind == b"begin" and len(words) == 3 and self._is_new(number):
             self.current = self.frames[number] = Frame(number, started_up_s=_seconds(words[2]))
             self.dropped_bytes = 0
-        elif kind == b"end" and len(words) == 4 and self.current and words[1] == b"%d" % self.current.number:
-            self._end(self.current, words[2], words[3])
+        elif kind == b"end" and len(words) == 4 and self.current and number == self.current.number:
+            self._take(self._ended(self.current, words[2], words[3]))
             self.current = None
 
-    def _end(self, frame: Frame, code: bytes, uptime: bytes) -> None:
+    def _is_new(self, number: int | None) -> bool:
+        return number in self._commands and number not in self.frames
+
+    def _ended(self, frame: Frame, code: bytes, uptime: bytes) -> Frame:
         frame.ended, frame.absent, frame.kept, frame.hung = True, code == ABSENT.encode(), code == KEPT.encode(), code == HUNG.encode()
         frame.exit_code = int(code) if re.fullmatch(rb"[0-9]{1,3}", code) else None
         up = _seconds(uptime)
         if up is not None and frame.started_up_s is not None:
             frame.duration_s = max(0.0, round(up - frame.started_up_s, 2))
+        return frame
+
+    def _take(self, frame: Frame) -> None:
+        """Keep what a command gave, apart for each if it was for several."""
+        command = self._commands[frame.number]
+        members = command.members or ((command,) if command.files else ())
+        if members and not frame.truncated and not frame.kept:
+            self.frames.pop(frame.number, None)
+            for member, apart in zip(members, spread(frame, members), strict=True):
+                self.frames.setdefault(member.number, apart)
+        else:
+            self.frames[frame.number] = frame
+
+
+def spread(frame: Frame, members: Sequence[Command]) -> list[Frame]:
+    """What each of ``members`` would have given alone, of what reading the files of all of them gave.
+
+    The text of a file that is the whole answer is there as it is in the file, its last line ended; of a command with more files,
+    the lines ``path:line``. A file that is not there ends with 127, one that may not be read with 1.
+    """
+    code = 0 if frame.exit_code is not None else None
+    apart = [Frame(c.number, exit_code=code, absent=frame.absent, hung=frame.hung, ended=frame.ended, duration_s=frame.duration_s,
+                   started_up_s=frame.started_up_s) for c in members]
+    whole = {c.files[0].encode(): one for c, one in zip(members, apart, strict=True) if c.whole}
+    many = [one for c, one in zip(members, apart, strict=True) if not c.whole]
+    patterns = tuple(c.files for c in members if not c.whole)
+    last, owners = b"", []
+    for line in bytes(frame.stdout).split(b"\n"):
+        path, mark, text = line.partition(b":")
+        if not mark:
+            continue
+        if path in (b"!absent", b"!closed") and text in whole:
+            one = whole[text]
+            one.exit_code, one.stderr = (127, bytearray()) if path == b"!absent" else (1, bytearray(b"it may not be read\n"))
+            continue
+        if path in whole:
+            whole[path].stdout += text + b"\n"
+        if path != last:
+            last, owners = path, [many[n] for n in _readers(path, patterns)] if len(path) <= LONGEST_PATH else []
+        for one in owners:
+            one.stdout += line + b"\n"
+    for c, one in zip(members, apart, strict=True):
+        one.truncated = len(one.stdout) > c.limit_bytes
+        del one.stdout[c.limit_bytes :]
+    return apart
+
+
+@lru_cache(maxsize=4096)
+def _readers(path: bytes, patterns: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
+    """Which of the sets of the shell's patterns lead to a path."""
+    return tuple(n for n, some in enumerate(patterns) if _path_of(some).fullmatch(path))
+
+
+@lru_cache(maxsize=256)
+def _path_of(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
+    """A pattern for the paths that the shell's patterns lead to."""
+    names = (re.escape(p).replace(r"\*", "[^/]*").replace(r"\[0\-9\]", "[0-9]") for p in patterns)
+    return re.compile("|".join(names).encode())
 
 
 def _seconds(text: bytes) -> float | None:

@@ -47,6 +47,9 @@ BEGIN_S = 30.0
 
 SERVER_LIMIT_S = 300.0
 MAX_RESTARTS = 16
+SETTLE_S = 0.02
+"""The answers come in many small pieces; to be woken for each costs more than to read them."""
+
 END_S = 1.0
 """How long the end of both streams may take once the script has said that it is done."""
 
@@ -68,6 +71,7 @@ class InventoryRecord:
     devices: tuple[Device, ...] = ()
 
 
+@lru_cache(maxsize=1)
 def known_facts() -> tuple[Fact, ...]:
     """Every fact that is asked of a server: the general ones and those of each vendor; ids are unique."""
     found: dict[str, Fact] = {}
@@ -157,8 +161,9 @@ class InventoryService:
         from console.servers.differences import differences
 
         before, taken_at = self.latest(name, reached=True), utc_now()
-        table.add_inventory(self._engine.store, name, taken_at, True, None, evidence)
-        taken = from_evidence(name, taken_at, evidence)
+        number, taken = table.add_inventory(self._engine.store, name, taken_at, True, None, evidence), from_evidence(name, taken_at, evidence)
+        if number is not None:
+            self._read_before[name, True] = self._read_before[name, False] = number, taken
         changes = differences(before, taken) if before else []
         self._changes[name] = taken_at, changes
         if changes:
@@ -249,7 +254,7 @@ def gather(link: SshTransport, wanted: Iterable[Fact], *, root: str = "none", li
     deadline, numbered = time.monotonic() + limit_s, [(n, f) for n, f in enumerate(wanted) if not f.of]
     plain = [(n, f) for n, f in numbered if not f.needs_root or root == "direct"]
     as_root = [(n, f) for n, f in numbered if f.needs_root and root != "direct"]
-    commands = [replace(_command(n, f), lasting=f.id in known.evidence) for n, f in plain]
+    commands = [replace(_command(n, f), lasting=f.id in known.evidence) if f.lasting else _command(n, f) for n, f in plain]
     frames = _run_all(link, commands, False, deadline, known.boot, store)
     refused = None
     if as_root and root == "sudo":
@@ -275,14 +280,15 @@ def _cut_to_size(frames: dict[int, framing.Frame]) -> None:
             del frame.stdout[CUT_BYTES:]
 
 
+@lru_cache(maxsize=512)
 def _command(number: int, fact: Fact) -> framing.Command:
-    return framing.Command(number, tuple(fact.argv), fact.timeout_s, needs=fact.needs, file=fact.file, quick=fact.quick,
-                           lasting=fact.lasting)
+    return framing.Command(number, tuple(fact.argv), fact.timeout_s, needs=fact.needs, files=fact.files, whole=fact.whole,
+                           inline=fact.inline, lasting=fact.lasting)
 
 
 def full_script(boundary: str) -> bytes:
     """The whole inventory as one shell script, as root runs it."""
-    return framing.script([_command(n, f) for n, f in enumerate(known_facts()) if not f.of], boundary)
+    return framing.script(framing.together([_command(n, f) for n, f in enumerate(known_facts()) if not f.of]), boundary)
 
 
 def _evidence(fact: Fact, frame: framing.Frame | None, refused: SealiftError | None, missing: str) -> dict[str, Any]:
@@ -307,6 +313,8 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
         left = [c for c in commands if c.number not in frames]
         if not left or time.monotonic() > deadline:
             break
+        if framing.FILES not in frames:  # else one of them hangs or says too much, and each is read by itself
+            left = framing.together(left)
         try:
             got, finished = _run_script(link, left, sudo, deadline, start, store, _hung(commands, frames))
         except SealiftError:
@@ -315,15 +323,16 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
                 raise
             break
         frames |= got
-        if finished or not got:
+        if (finished and framing.FILES not in got) or not got:
             break
+    frames.pop(framing.FILES, None)
     return frames
 
 
 def _hung(commands: list[framing.Command], frames: dict[int, framing.Frame]) -> set[str]:
     """The programs that did not end, not even when told to."""
     stuck = {number for number, frame in frames.items() if not frame.ended and not frame.truncated}
-    return {c.needs or c.argv[0] for c in commands if c.number in stuck} - {"sh"}
+    return {c.needs or c.argv[0] for c in commands if c.number in stuck and not c.files} - {"sh"}
 
 
 def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool, deadline: float,
@@ -336,7 +345,7 @@ def _run_script(link: SshTransport, commands: list[framing.Command], sudo: bool,
         if reader.dropped_bytes > framing.SCRIPT_SLACK_BYTES:
             stream.close()  # the read of standard output ends with it
 
-    stream.on_stderr = errors
+    stream.on_stderr, stream.settle_s = errors, SETTLE_S
     try:
         settings = {"SEALIFT_NOW": f"{time.time():.3f}", "SEALIFT_STORE": store}
         stream.write(framing.script(commands, boundary, start, settings, sorted(hung)))

@@ -9,8 +9,13 @@ from typing import Any
 
 def plain(value: Any) -> Any:
     """``value`` in JSON values: records become objects, tuples and sets arrays, anything else its text."""
-    if value is None or isinstance(value, bool | int | float | str):
+    kind = type(value)
+    if value is None or kind is str or kind is int or isinstance(value, bool | int | float | str):
         return value
+    if kind is dict:
+        return {k if type(k) is str else str(k): plain(v) for k, v in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

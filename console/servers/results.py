@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from console.errors import SealiftError, remade
@@ -45,7 +46,7 @@ def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
 def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     tool, outcome, exit_code = fact.asked, seen.get("outcome", "ran"), seen["exit_code"]
     if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
-        return "absent", None, Said(N_("{tool} is not there"), tool=tool)
+        return "absent", None, _absent(tool)
     if outcome in _NOT_RUN:
         return "unreadable", None, _refusal(seen) or Said(_NOT_RUN[outcome])
     if outcome == "hung" or (exit_code in _TIMED_OUT and (seen["duration_s"] or 0) >= fact.timeout_s - 1):
@@ -58,6 +59,12 @@ def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
             return "unreadable", None, Said(N_("{tool} ended with {exit_code}: {said}"), tool=tool, exit_code=exit_code, said=said[0][:300])
         return "unreadable", None, Said(N_("{tool} ended with {exit_code}"), tool=tool, exit_code=exit_code)
     return _parsed(fact, seen)
+
+
+@lru_cache(maxsize=512)
+def _absent(tool: str) -> str:
+    """Most facts of most servers are those of other makers' tools."""
+    return Said(N_("{tool} is not there"), tool=tool)
 
 
 def _refusal(seen: dict[str, Any]) -> str | None:

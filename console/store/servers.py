@@ -50,15 +50,16 @@ def pin_keys(store: Store, name: str, keys: list[str], source: str) -> None:
 
 
 def add_inventory(store: Store, server: str, taken_at: str, reached: bool, error: dict | None,
-                  evidence: dict[str, Any]) -> None:
-    """Keep one inventory; a server that is gone meanwhile keeps none."""
+                  evidence: dict[str, Any]) -> int | None:
+    """Keep one inventory, and give its id; a server that is gone meanwhile keeps none."""
     with store.write() as db:
-        db.execute("INSERT INTO inventories (server, taken_at, reached, error, evidence) "
+        added = db.execute("INSERT INTO inventories (server, taken_at, reached, error, evidence) "
                    "SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM servers WHERE name = ?)",
                    (server, taken_at, int(reached), json.dumps(error, ensure_ascii=False) if error else None,
                     json.dumps(evidence, ensure_ascii=False), server))
         db.execute("DELETE FROM inventories WHERE server = ? AND id NOT IN (SELECT id FROM inventories "
                    "WHERE server = ? ORDER BY id DESC LIMIT ?)", (server, server, KEPT_INVENTORIES))
+        return added.lastrowid if added.rowcount else None
 
 
 def newest_inventory(store: Store, server: str, reached_only: bool = False) -> int | None:

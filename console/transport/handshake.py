@@ -36,6 +36,9 @@ MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-
 SHORT_BYTES = 1024
 """What is received in one piece below this is a short message, to be acknowledged at once."""
 
+AHEAD_BYTES = 16 << 10
+"""So much is received at once where less is asked for: the packets that wait come with one call for all of them."""
+
 DEAD_LINK_S = 25
 """An unanswered link is given up after about this long, where the system lets us say so."""
 
@@ -60,15 +63,24 @@ class Through:
 
 
 class _PromptSocket(socket.socket):
-    """Acknowledges short messages at once. Servers hold back a short packet until the one before it is acknowledged, for sshd
-    turns Nagle's algorithm off for terminals only; a delayed acknowledgement then costs 40 ms for each command that is run.
-    The kernel falls back to delaying by itself, so that it is asked anew each time."""
+    """Acknowledges short messages at once, and receives ahead.
+
+    Servers hold back a short packet until the one before it is acknowledged, for sshd turns Nagle's algorithm off for terminals
+    only; a delayed acknowledgement then costs 40 ms for each command that is run. The kernel falls back to delaying by itself,
+    so that it is asked anew each time.
+
+    paramiko asks for each packet's head and body by itself, two calls where one brings several packets."""
+
+    _ahead = b""
 
     def recv(self, count: int, flags: int = 0) -> bytes:
-        data = super().recv(count, flags)
-        if len(data) < SHORT_BYTES:
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return data
+        data = self._ahead
+        if not data:
+            data = super().recv(max(count, AHEAD_BYTES), flags)
+            if len(data) < SHORT_BYTES:
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._ahead = data[count:]
+        return data[:count]
 
 
 def tuned_socket(target: Target, timeout_s: float) -> socket.socket:

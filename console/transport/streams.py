@@ -44,6 +44,8 @@ class SshStream:
 
     Attributes:
         wake: set when something has come, or the command has ended.
+        settle_s: how long :meth:`read` lets more come behind what came first, where many short pieces are expected and
+            nobody is in a hurry for the first.
     """
 
     def __init__(self, transport: SshTransport, channel: paramiko.Channel):
@@ -52,6 +54,7 @@ class SshStream:
         self._lock = threading.Lock()
         self.on_stderr: Callable[[bytes], None] = self.keep_tail
         self.patience_s: float | None = None
+        self.settle_s = 0.0
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self.wake)
 
@@ -97,7 +100,8 @@ class SshStream:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise self._transport.late(timeout_s or 0, "waiting for output")
-            self.wake.wait(left)
+            if self.wake.wait(left) and self.settle_s and not self.channel.eof_received:
+                time.sleep(self.settle_s)
 
     def _read_now(self, limit: int) -> bytes | None:
         """What is there; ``b""`` at the end; None when nothing is there yet."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,15 @@ def test_memory_and_disks() -> None:
     data = next(entry for entry in read("disk.free") if entry["mount"] == "/data")
     assert data["free_bytes"] == 13794024960 * 1024
     assert [entry["inodes_free"] for entry in read("disk.inodes")] == [58305112, 1499897044, None]
+    both = BY_ID["disk.free"].parse((HOST / "disk.free.txt").read_text() + "\n" + (HOST / "disk.inodes.txt").read_text())
+    assert both == read("disk.free")
+    gnu = ("Filesystem              1K-blocks     Used    Avail   Inodes  IUsed    IFree Mounted on\n"
+           "/dev/my disk           264212084 23521720 82869192 16777216 425419 16351797 /\nfuse 4 - 4 - - - /mnt/a b\n")
+    assert BY_ID["disk.free"].parse(gnu) == [
+        {"source": "/dev/my disk", "size_bytes": 264212084 << 10, "used_bytes": 23521720 << 10, "free_bytes": 82869192 << 10, "mount": "/"},
+        {"source": "fuse", "size_bytes": 4096, "used_bytes": None, "free_bytes": 4096, "mount": "/mnt/a b"}]
+    assert [(e["inodes"], e["inodes_free"], e["mount"]) for e in BY_ID["disk.inodes"].parse(gnu)] == [
+        (16777216, 16351797, "/"), (None, None, "/mnt/a b")]
     assert read("disk.raid") == [{"name": "md0", "state": "active", "level": "raid1", "failed": False, "devices": 2,
                                   "active": 2}]
 
@@ -92,7 +104,8 @@ def test_routes_of_both_families_and_of_other_tables() -> None:
     assert parsed("network.routes6", "") == []
     with pytest.raises(InputError):
         parsed("network.routes6", "zz 00\n")
-    tables = parsed("network.routes-tables", "default via 10.1.0.1 dev eth1 table 101 \n10.1.0.0/24 dev eth1 table roce scope link \n"
+    tables = parsed("network.routes-tables", "2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\\       valid_lft forever\n"
+                    "default via 10.1.0.1 dev eth1 table 101 \n10.1.0.0/24 dev eth1 table roce scope link \n"
                     "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.5 \nlocal 10.0.0.5 dev eth0 table local proto kernel \n"
                     "default table 102 \n\tnexthop via 10.2.0.1 dev eth2 weight 1 \nunreachable default table 103 metric 1 \n")  # fmt: skip
     assert [(r["table"], r["destination"], r["prefix"], r["gateway"], r["default"]) for r in tables] == [
@@ -134,11 +147,13 @@ def test_where_models_go_is_asked_through_links_and_missing_folders(tmp_path, st
 
 
 def test_huge_pages_machine_and_controllers() -> None:
-    pages = parsed("memory.hugepages", "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages=16\n"
-                   "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages=10\n/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages=16\n"
-                   "/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages=0\n")  # fmt: skip
+    pages = parsed("memory.hugepages", "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages:16\n"
+                   "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages:10\n/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages:16\n"
+                   "/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages:0\n")  # fmt: skip
     assert pages == [{"size_kib": 1048576, "node": None, "total": 16, "free": 10}, {"size_kib": 1048576, "node": 1, "total": 16, "free": None}]
-    assert parsed("os.machine", "sys_vendor=Huawei\nproduct_name=Atlas 800T A2\nbios_version=3.15\nboard_name=\nmodel=other\n") == {
+    dmi = "/sys/class/dmi/id"
+    assert parsed("os.machine", f"{dmi}/sys_vendor:Huawei\n{dmi}/product_name:Atlas 800T A2\n{dmi}/bios_version:3.15\n{dmi}/board_name:\n"
+                  "/proc/device-tree/model:other\x00\n") == {
         "maker": "Huawei", "product": "Atlas 800T A2", "firmware_version": "3.15"}
     disks = BY_ID["disk.controllers"].parse(
         "0000:03:00.0 RAID bus controller [0104]: Broadcom / LSI MegaRAID 12GSAS/PCIe Secure SAS39xx [1000:10e2] (rev 01)\n"
@@ -162,14 +177,99 @@ def test_images_of_serving_frameworks() -> None:
     assert [image["name"] for image in parsed("containers.images", text)] == ["vllm/vllm-openai:v0.10.0", "postgres:16", "quay.io/ascend/vllm-ascend:v0.9"]
     found = BY_ID["frameworks.images"].parse(text)
     assert [(image["engine"], image["containers"]) for image in found] == [("docker", ["r1"]), ("podman", [])]
-    assert parsed("frameworks.found", "python|vllm|0.10.0|/opt/x/bin/python3\nprogram|ollama|\n")[0] == {
-        "kind": "python", "name": "vllm", "version": "0.10.0", "where": "/opt/x/bin/python3"}
+    found = parsed("frameworks.found", "package|vllm-0.10.0.dist-info|/opt/x/bin/python3\npackage|vllm-0.9.dist-info|/opt/x/bin/python3\n"
+                   "package|Torch_NPU-2.5.1-py3.11.egg-info|/usr/bin/python3\npackage|vllmlike-1.0.dist-info|/usr/bin/python3\nprogram|ollama|\n")  # fmt: skip
+    assert found == [{"kind": "python", "name": "vllm", "version": "0.10.0", "where": "/opt/x/bin/python3"},
+                     {"kind": "python", "name": "torch-npu", "version": "2.5.1", "where": "/usr/bin/python3"},
+                     {"kind": "program", "name": "ollama", "version": None, "where": None}]
 
 
 def test_firmware_of_network_adapters() -> None:
-    assert parsed("network.rdma", "mlx5_0|1|4: ACTIVE|5: LinkUp|400 Gb/sec (4X NDR)|Ethernet|28.43.2026|MT4129\n")[0] == {
+    port, own = "/sys/class/infiniband/mlx5_0/ports/1", "/sys/class/infiniband/mlx5_0"
+    assert parsed("network.rdma", f"{port}/state:4: ACTIVE\n{port}/phys_state:5: LinkUp\n{port}/rate:400 Gb/sec (4X NDR)\n{port}/link_layer:Ethernet\n"
+                  f"{own}/fw_ver:28.43.2026\n{own}/hca_type:MT4129\n")[0] == {
         "device": "mlx5_0", "port": 1, "state": "ACTIVE", "physical_state": "LinkUp", "rate_gbit_per_s": 400.0, "link_layer": "Ethernet",
         "firmware_version": "28.43.2026", "type": "MT4129"}
+
+
+@pytest.mark.parametrize(("said", "kind"), [
+    ("Container: docker\nArchitecture: x86_64\nHypervisor vendor: KVM\n", "docker"), ("Architecture: x86_64\nHypervisor vendor: KVM\n", "kvm"),
+    ("Architecture: x86_64\nHypervisor vendor: Microsoft\n", "microsoft"), ("Architecture: x86_64\nHypervisor vendor: Unheard-of\n", "vm-other"),
+    ("Architecture: x86_64\nFlags: fpu hypervisor lahf_lm\n", "vm-other"), ("Architecture: x86_64\nFlags: fpu lahf_lm\n", "none"),
+    ("Held by: none\nArchitecture: aarch64\nFlags: fp asimd\n", "none"), ("Held by: qemu\nArchitecture: aarch64\n", "qemu"),
+    ("Architecture: aarch64\nFlags: fp asimd\n", None), ("Hypervisor: xen\nArchitecture: x86_64\n", "xen")])  # fmt: skip
+def test_what_holds_the_server(said: str, kind: str | None) -> None:
+    assert parsed("os.virtualization", said) == kind
+    assert parsed("os.arch", said) == said.partition("Architecture: ")[2].split()[0]
+
+
+def test_block_devices_and_what_they_lie_on() -> None:
+    def lines(name: str, **said) -> str:
+        return "".join(f"/sys/class/block/{name}/{key.replace('__', '/')}:{value}\n" for key, value in said.items())
+
+    found = parsed("disk.blocks", lines("sda", size=2048, queue__rotational=1, device__model="ST4000  ", device__type=0) + lines("sda1", size=1024, partition=1)
+                   + lines("nvme0n1", size=4096, queue__rotational=0, device__model="SAMSUNG") + lines("nvme0n1p12", size=8, partition=12)
+                   + lines("dm-0", size=512, dm__uuid="LVM-abc", slaves__sda1__size=1024) + lines("md0", size=16, md__level="raid1", slaves__sdb__size=2)
+                   + lines("sr0", size=2, device__type=5) + lines("loop0", size=0) + lines("loop1", size=8) + lines("ram0", size=8)
+                   + lines("cciss!c0d0", size=8) + lines("cciss!c0d0p1", size=4, partition=1))  # fmt: skip
+    assert [(d["name"], d["type"], d["size_bytes"], d["parent"]) for d in found] == [
+        ("sda", "disk", 1 << 20, None), ("sda1", "part", 1 << 19, "sda"), ("nvme0n1", "disk", 2 << 20, None), ("nvme0n1p12", "part", 4096, "nvme0n1"),
+        ("dm-0", "lvm", 1 << 18, "sda1"), ("md0", "raid1", 8192, "sdb"), ("sr0", "rom", 1024, None), ("loop1", "loop", 4096, None),
+        ("cciss/c0d0", "disk", 4096, None), ("cciss/c0d0p1", "part", 2048, "cciss/c0d0")]  # fmt: skip
+    assert [(d["model"], d["rotational"]) for d in found[:4]] == [("ST4000", True), (None, True), ("SAMSUNG", False), (None, False)]
+
+
+def test_listening_sockets_of_the_kernels_tables() -> None:
+    rows = ("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+            "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
+            "   1: 0502000A:0016 0602000A:D431 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
+            "   0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1\n"
+            "   1: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1\n")
+    assert parsed("net.listening", rows) == [
+        {"address": "127.0.0.1", "port": 3306, "everywhere": False}, {"address": "::", "port": 22, "everywhere": True},
+        {"address": "::ffff:127.0.0.1", "port": 8080, "everywhere": False}]  # fmt: skip
+
+
+def test_a_client_without_its_daemon_is_told_apart() -> None:
+    assert parsed("containers.engines", "docker||no daemon\npodman|podman version 5.0.3\n") == [
+        {"name": "docker", "version": None, "daemon": False}, {"name": "podman", "version": "5.0.3", "daemon": True}]
+
+
+def test_groups_of_a_directory_may_have_blanks() -> None:
+    found = parsed("sudo.rights", "id=uid=1200(ada) gid=1200(domain users) groups=1200(domain users),27(sudo),4000 context=unconfined_u:unconfined_r\nsudo=absent\n")
+    assert (found["user"], found["groups"], found["sudo"]) == ("ada", ["domain users", "sudo", "4000"], "absent")
+    with pytest.raises(InputError):
+        parsed("sudo.rights", "sudo=absent\n")
+
+
+def test_scripts_leave_the_shell_as_it_was() -> None:
+    """They are run by the shell of the whole inventory: what ends that one, or leads it elsewhere, would cost every other fact."""
+    from console.servers.inventory import known_facts
+
+    scripts = {fact.id: re.sub(r"'[^']*'", "", fact.argv[2]) for fact in known_facts() if fact.inline}
+    assert scripts and not {id for id, text in scripts.items() if re.search(r"(?:^|[;{]|then|else|do|&&|\|\|)\s*(?:exit|exec|cd|set -[a-z])\b", text, re.MULTILINE)}
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
+def test_packages_are_found_where_each_interpreter_looks(tmp_path) -> None:
+    version = ".".join(map(str, sys.version_info[:2]))
+    for name, base, packages in (("venv", sys.base_prefix, ("vllm-0.9.1.dist-info", "other-1.dist-info")), ("alone", "", ("Torch-2.5.1.egg-info",))):
+        place = tmp_path / "home" / name
+        folder = place / "lib" / f"python{version}" / "site-packages"
+        folder.mkdir(parents=True)
+        for package in packages:
+            (folder / package).mkdir()
+        (place / "bin").mkdir()
+        (place / "bin" / "python3").write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+        (place / "bin" / "python3").chmod(0o755)
+        if base:
+            (place / "pyvenv.cfg").write_text(f"home = {base}/bin\nversion = {version}\n")
+    done = subprocess.run(BY_ID["python.versions"].argv, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home")})
+    found = {(e["where"] or "").removeprefix(f"{tmp_path}/home/"): (e["name"], e["version"]) for e in BY_ID["frameworks.found"].parse(done.stdout)}
+    assert (found["venv/bin/python3"], found["alone/bin/python3"]) == (("vllm", "0.9.1"), ("torch", "2.5.1")), done
+    versions = {e["path"]: e for e in BY_ID["python.versions"].parse(done.stdout)}
+    own = versions[f"{tmp_path}/home/venv/bin/python3"]
+    assert own["version"].startswith(version) and own["venv"] is (importlib.util.find_spec("ensurepip") is not None)
 
 
 @pytest.mark.parametrize("name", ["cpu.info", "memory.info", "network.routes", "net.listening", "limits", "disk.free",
@@ -184,7 +284,7 @@ def test_unknown_layout_names_its_line(name: str) -> None:
 @pytest.mark.parametrize("fact", [f for f in facts.all_facts() if not f.needs_root], ids=lambda f: f.id)
 def test_this_machine_can_be_asked(fact) -> None:
     """Each command runs, and its parser reads whatever this machine says."""
-    if shutil.which(fact.argv[0]) is None:
+    if shutil.which(fact.needs or fact.argv[0]) is None:
         pytest.skip(f"{fact.argv[0]} is not there")
     done = subprocess.run(fact.argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
     if done.stdout.strip():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.servers.framing import STDERR_LIMIT_BYTES, Command, Reader, script
+from console.servers.framing import FILES, STDERR_LIMIT_BYTES, Command, Frame, Reader, script, spread, together
 
 BOUNDARY = "6f1c" * 8
 NASTY = st.sampled_from([b"\n", BOUNDARY[:-1].encode(), b"\n" + BOUNDARY[:8].encode(), b" begin 1 -\n", b" end 0 0 -\n",
@@ -66,20 +66,20 @@ def test_more_than_the_limit_is_cut_and_said_so():
 def test_errors_are_told_apart(raw, step):
     mark, reader = BOUNDARY.encode(), Reader([Command(0, ("x",), 5), Command(1, ("y",), 5)], BOUNDARY)
     reader.feed(stream_of([b"", b""]))
-    whole = b"banner\n%s begin 0 1\n%s\n%s end 0 0 1\nbetween\n%s begin 1 -\nlast" % (mark, raw, mark, mark)
+    whole = b"banner\n%s begin 0\n%s\n%s begin 1\nlast" % (mark, raw, mark)
     for at in range(0, len(whole), step):
         reader.feed_errors(whole[at : at + step])
     reader.close()
     assert (bytes(reader.frames[0].stderr), bytes(reader.frames[1].stderr)) == (raw, b"last")
-    assert reader.spoken == b"bannerbetween"
+    assert reader.spoken == b"banner"
 
 
 def test_a_noisy_error_stream_takes_nothing_from_the_next_command():
     mark, reader = BOUNDARY.encode(), Reader([Command(0, ("x",), 5), Command(1, ("y",), 5)], BOUNDARY)
     reader.feed(stream_of([b"", b""]))
-    reader.feed_errors(b"\n%s begin 0 1\n" % mark + b"e" * 2 * STDERR_LIMIT_BYTES)
+    reader.feed_errors(b"\n%s begin 0\n" % mark + b"e" * 2 * STDERR_LIMIT_BYTES)
     assert reader.dropped_bytes > STDERR_LIMIT_BYTES - 400
-    reader.feed_errors(b"\n%s end 0 0 1\n\n%s begin 1 1\nquiet\n%s end 1 0 1\n" % (mark, mark, mark))
+    reader.feed_errors(b"\n%s begin 1\nquiet" % mark)
     reader.close()
     assert len(reader.frames[0].stderr) == STDERR_LIMIT_BYTES and reader.frames[1].stderr == b"quiet"
 
@@ -117,24 +117,28 @@ def test_the_script_in_a_real_shell(shell, timeout_tool, tmp_path):
         Command(5, ("sh", "-c", "cat; echo $mark end"), 5),
         Command(6, ("sh", "-c", "head -c 40000 /dev/zero >&2"), 5),
         Command(7, ("printf", "%s|", "a b", "$HOME", "'", "*"), 5),
-        Command(8, ("cat", "there is"), 5, file=str(tmp_path / "there is")),
-        Command(9, ("cat", "/no/such"), 5, file="/no/such"),
-        Command(10, ("cat", "/"), 5, file="/"),
-        Command(11, ("echo", "not started"), 5, needs="no-such-tool-here")]
-    (tmp_path / "there is").write_bytes(b"text\n\n")
+        reads(8, str(tmp_path / "there-is")), reads(9, "/no/such"), reads(10, "/"),
+        Command(11, ("echo", "not started"), 5, needs="no-such-tool-here"),
+        inline(12, "echo plain; echo unheard >&2"), inline(13, "echo heard >&2; false", needs="cat"),
+        inline(14, "set -- a b; number=5 code=6; printf %s \"$1$2\""), inline(15, "$limit sleep 100; echo $?", timeout_s=1),
+        Command(16, ("sh", "-c", "grep ..."), 5, files=(f"{tmp_path}/d/*/x", f"{tmp_path}/d/[0-9]*/y", f"{tmp_path}/d/none/*"))]
+    (tmp_path / "there-is").write_bytes(b"text\n\n")
+    for name in ("1/x", "1/y", "b/x", "b/y"):
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_text(f"{name}:said\nno end")
     path = "/usr/bin:/bin"
     if not timeout_tool:
-        for name in ("sh", "sleep", "head", "yes", "cat"):
+        for name in ("sh", "sleep", "head", "yes", "cat", "grep"):
             (tmp_path / name).symlink_to(shutil.which(name))
         path = str(tmp_path)
     done = subprocess.run([shutil.which(shell), *(("sh",) if shell == "busybox" else ()), "-s"],
-                          input=script(commands, BOUNDARY), capture_output=True, env={"PATH": path}, timeout=30)
-    reader = Reader(commands, BOUNDARY)
+                          input=script(together(commands), BOUNDARY), capture_output=True, env={"PATH": path}, timeout=30)
+    reader = Reader(together(commands), BOUNDARY)
     reader.feed(done.stdout)
     reader.feed_errors(done.stderr)
     reader.close()
     frames = reader.frames
-    assert reader.finished and sorted(frames) == list(range(12)) and all(f.ended for f in frames.values())
+    assert reader.finished and sorted(frames) == list(range(17)) and [n for n, f in frames.items() if not f.ended] == []
     assert bytes(frames[0].stdout) == b"no line end"
     assert (bytes(frames[1].stdout), bytes(frames[1].stderr), frames[1].exit_code) == (b"out\n", b"err\n", 7)
     assert frames[2].absent and frames[2].exit_code is None
@@ -146,3 +150,54 @@ def test_the_script_in_a_real_shell(shell, timeout_tool, tmp_path):
     assert bytes(frames[8].stdout) == b"text\n\n" and frames[8].exit_code == 0
     assert frames[9].exit_code == 127 and not frames[9].stdout and frames[10].exit_code not in (0, 127)
     assert frames[11].absent and not frames[11].stdout
+    assert (bytes(frames[12].stdout), bytes(frames[12].stderr)) == (b"plain\n", b"") and bytes(frames[13].stderr) == b"heard\n" and frames[13].exit_code == 1
+    assert bytes(frames[14].stdout) == b"ab" and bytes(frames[15].stdout).strip() in (b"124", b"137", b"143")
+    assert bytes(frames[16].stdout).decode().replace(f"{tmp_path}/d/", "").splitlines() == [
+        "1/x:1/x:said", "1/x:no end", "b/x:b/x:said", "b/x:no end", "1/y:1/y:said", "1/y:no end"]
+
+
+def reads(number: int, path: str, **more) -> Command:
+    return Command(number, ("cat", path), 5, files=(path,), whole=True, **more)
+
+
+def inline(number: int, text: str, timeout_s: float = 5, needs: str = "") -> Command:
+    return Command(number, ("sh", "-c", text), timeout_s, needs=needs, inline=True)
+
+
+LINES = st.lists(st.tuples(st.sampled_from(["/a", "/b/1", "/b/x", "/c", "!absent", "!closed", ""]), st.text("ab:/\x00 é", max_size=8)), max_size=30)
+
+
+@given(LINES, st.integers(0, 40))
+def test_what_was_read_together_comes_apart_as_it_was(lines, limit):
+    """Each command gets its own lines and no others, whatever is in them."""
+    members = [reads(1, "/a", limit_bytes=limit), reads(2, "/c"), Command(3, ("sh",), 5, files=("/b/*", "/no")), Command(4, ("sh",), 5, files=("/b/[0-9]*", "/a"))]
+    raw = "".join(f"{path}:{text}\n" for path, text in lines).encode()
+    one, two, many, numbered = spread(Frame(FILES, bytearray(raw), exit_code=2, ended=True), members)
+    text_of = {name: "".join(f"{text}\n" for path, text in lines if path == name).encode() for name in ("/a", "/c")}
+    assert bytes(one.stdout) == text_of["/a"][:limit] and one.truncated == (len(text_of["/a"]) > limit) and bytes(two.stdout) == text_of["/c"]
+    assert bytes(many.stdout).decode() == "".join(f"{path}:{text}\n" for path, text in lines if path.startswith("/b/"))
+    assert bytes(numbered.stdout).decode() == "".join(f"{path}:{text}\n" for path, text in lines if path in ("/b/1", "/a"))
+    told = [path for path, text in lines if text == "/c" and path.startswith("!")]
+    assert two.exit_code == ({"!absent": 127, "!closed": 1}[told[-1]] if told else 0)
+
+
+def test_what_a_start_keeps_is_not_read_again():
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    commands = [reads(0, "/proc/uptime", lasting=True), reads(1, "/proc/sys/kernel/random/boot_id"), inline(2, "echo on"),
+                Command(3, ("sh",), 5, files=("/proc/sys/kernel/osrelease", "/proc/sys/kernel/hostname"), lasting=True)]  # fmt: skip
+    for start, kept in (("", set()), (boot, {0, 3}), ("another-start", set())):
+        done = subprocess.run(["sh", "-s"], input=script(together(commands), BOUNDARY, start), capture_output=True, timeout=30)
+        reader = Reader(together(commands), BOUNDARY)
+        reader.feed(done.stdout)
+        reader.close()
+        assert reader.finished and {n for n, f in reader.frames.items() if f.kept} == kept and sorted(reader.frames) == [0, 1, 2, 3]
+        assert bytes(reader.frames[1].stdout).decode().strip() == boot and bool(reader.frames[3].stdout) is not bool(kept)
+
+
+def test_a_reading_that_did_not_end_answers_for_nobody():
+    commands = [reads(0, "/a"), reads(1, "/b")]
+    reader = Reader(together(commands), BOUNDARY)
+    reader.feed(b"\n%s begin %d 1\n/a:x\n" % (BOUNDARY.encode(), FILES))
+    reader.close()
+    assert list(reader.frames) == [FILES] and not reader.frames[FILES].ended
