@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 from console.facts.fact import shell_fact
-from console.facts.grammar import Page, clean, whole
+from console.facts.grammar import Page, clean
 from console.i18n import N_
 
 LISTENS = "0A"
@@ -16,20 +17,21 @@ LISTENS = "0A"
 _SCRIPT = f"if command -v ss >/dev/null 2>&1; then ss -ltn; else grep -hs ' {LISTENS} ' /proc/net/tcp /proc/net/tcp6; :; fi"
 
 
+_ROW = re.compile(r"LISTEN\s+\d+\s+\d+\s+(\S{1,100}):(\d{1,5})\s+\S")
+
+
 def _listening(text: str) -> list[dict[str, Any]]:
     """Rows of ``ss -ltn``, or those of :func:`listening`."""
     page, found = Page(clean(text), "ss -ltn"), []
     if not page.text.startswith("State"):
         return listening(text)
     for index, line in page.numbered(1):
-        cells = line.split()
-        if not cells:
-            continue
-        address, mark, port = cells[3].rpartition(":") if len(cells) >= 5 else ("", "", "")
-        if cells[0] != "LISTEN" or not mark or whole(port) is None:
+        match = _ROW.match(line)
+        if match:
+            bare = match[1].strip("[]").partition("%")[0]
+            found.append({"address": bare, "port": int(match[2]), "everywhere": bare in ("*", "0.0.0.0", "::")})
+        elif line.strip():
             page.fail(index, N_("this is not a listening socket"))
-        bare = address.strip("[]").partition("%")[0]
-        found.append({"address": bare, "port": whole(port), "everywhere": bare in ("*", "0.0.0.0", "::")})
     return found
 
 

@@ -123,7 +123,9 @@ class Sealift:
     """A workspace that knows the fleet."""
 
     def __init__(self, fleet: Fleet):
-        self._workspace = fleet.folder / "workspace"
+        self._workspace = Path(tempfile.mkdtemp(prefix="workspace-", dir=fleet.folder))
+        # Both programs are compiled once, as where they are installed, whatever this machine's own setting is.
+        self._environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         table = fleet.folder / "fleet.csv"
         table.write_text("name,address,port,user,identity\n" + "".join(
             f"host-{n:03},{a},{fleet.port},root,{fleet.key}\n" for n, a in enumerate(fleet.addresses)))  # fmt: skip
@@ -132,13 +134,12 @@ class Sealift:
 
     def run(self, *words: str) -> dict:
         program = (sys.executable, "-m", "console", "--workspace", str(self._workspace), "--json", "--progress", "none")
-        return json.loads(subprocess.run((*program, *words), check=True, stdout=subprocess.PIPE).stdout)
+        return json.loads(subprocess.run((*program, *words), check=True, stdout=subprocess.PIPE, env=self._environment).stdout)
 
     def inventory(self) -> None:
         servers = self.run("inventory")["servers"]
         assert len(servers) == ENDPOINTS and all(s["reached"] for s in servers)
         assert all(s["facts"]["os.kernel"]["state"] == "value" for s in servers)
-
 
     @property
     def workspace(self) -> Path:
