@@ -12,7 +12,7 @@ from console.accelerators.models import by_chip
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.accelerators.topology import parse_topology
 from console.errors import SealiftError
-from console.facts.fact import Fact, file_fact, shell_fact
+from console.facts.fact import Fact, file_fact, quiet_fact
 from console.facts.grammar import Page, clean, shown, whole
 from console.i18n import N_
 
@@ -27,10 +27,10 @@ _CANN = """m= found=
 for d in /usr/local/Ascend/ascend-toolkit/latest /usr/local/Ascend/cann /usr/local/Ascend/nnrt/latest; do
 [ -d "$d" ] || continue; m=${m:-$(uname -m)}
 for f in "$d/$m-linux/ascend_toolkit_install.info" "$d/ascend_toolkit_install.info" \\
-"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || (exit 127)"""
+"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && $flush && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || (exit 127)"""
 
 _NODES = """for f in /dev/davinci* /dev/devmm_svm /dev/hisi_hdc; do [ ! -e "$f" ] || break; done
-[ ! -e "$f" ] || ls -l /dev/davinci* /dev/devmm_svm /dev/hisi_hdc 2>/dev/null; :"""
+[ ! -e "$f" ] || $flush; [ ! -e "$f" ] || ls -l /dev/davinci* /dev/devmm_svm /dev/hisi_hdc 2>/dev/null; :"""
 
 _HEALTH: dict[str, Health] = {"OK": "ok", "WARNING": "warning", "ALARM": "fail", "CRITICAL": "fail"}
 
@@ -202,8 +202,8 @@ FACTS = (
     Fact("ascend.network", ("sh", "-c", _NETWORK), 90, parse_network, needs="hccn_tool"),
     file_fact("ascend.driver", f"{_ROOT}/driver/version.info", _versions(f"{_ROOT}/driver/version.info")),
     file_fact("ascend.firmware", f"{_ROOT}/firmware/version.info", _versions(f"{_ROOT}/firmware/version.info")),
-    shell_fact("ascend.cann", _CANN, 5, _versions("ascend_toolkit_install.info"), tool="CANN"),
-    shell_fact("ascend.nodes", _NODES, 5, _nodes, tool="/dev/davinci*"),
+    quiet_fact("ascend.cann", _CANN, 5, _versions("ascend_toolkit_install.info"), tool="CANN"),
+    quiet_fact("ascend.nodes", _NODES, 5, _nodes, tool="/dev/davinci*"),
 )
 
 VENDOR = Vendor("ascend", N_("Huawei Ascend"), 0x19E5, FACTS, _devices)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from console.facts import frameworks
-from console.facts.fact import Fact, shell_fact
+from console.facts.fact import Fact, quiet_fact
 from console.facts.grammar import Page, clean, shown, strict_json
 from console.i18n import N_
 
@@ -23,25 +23,28 @@ return 1; }
 
 _ENGINES_SCRIPT = _DAEMON + r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer nvidia-ctk nvidia-container-cli ascend-docker-runtime; do
 command -v "$t" >/dev/null 2>&1 || continue
-case $t in docker) daemon || { echo 'docker||no daemon'; continue; };; esac
-said=$($limit "$t" --version 2>/dev/null); printf '%s|%s\n' "$t" "${said%%
-*}"; done; :"""
+said='|no daemon'
+case $t in docker) daemon && said=;; *) said=;; esac
+[ -n "$said" ] || { $flush; said=$($limit "$t" --version 2>/dev/null); }
+out="$out$t|${said%%
+*}
+"; done; :"""
 
-_DOCKER_SCRIPT = _DAEMON + r"""if daemon; then $limit docker info --format '{{json .}}'
-else echo "there is no socket of a Docker daemon" >&2; false; fi"""
+_DOCKER_SCRIPT = _DAEMON + r"""if daemon; then $flush; $limit docker info --format '{{json .}}'
+else (exit 127); fi"""
 
 # Podman makes folders and leaves a process behind when it is asked for its images; its own list is a file.
 _IMAGES_SCRIPT = _DAEMON + r"""late=
 if daemon; then
-$limit docker images --format 'docker|{{.Repository}}:{{.Tag}}' 2>/dev/null
+$flush; $limit docker images --format 'docker|{{.Repository}}:{{.Tag}}' 2>/dev/null
 case $? in 124|137|143) late=124;; *)
 $limit docker ps --format 'running|{{.Image}}|{{.Names}}' 2>/dev/null;; esac; fi
 for f in /var/lib/containers/storage/overlay-images/images.json "$HOME/.local/share/containers/storage/overlay-images/images.json"; do
-[ -r "$f" ] && grep -o '"names":\[[^]]*\]' "$f" | tr ',[]' '\n\n\n' | sed -n 's/^"\([^"]*\)"$/podman|\1/p'; done
+[ -r "$f" ] && $flush && grep -o '"names":\[[^]]*\]' "$f" | tr ',[]' '\n\n\n' | sed -n 's/^"\([^"]*\)"$/podman|\1/p'; done
 [ -z "$late" ] || (exit "$late")"""
 
 _CDI_SCRIPT = r"""for f in /etc/cdi/* /var/run/cdi/*; do [ -f "$f" ] || continue
-printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; :"""
+$flush; printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; :"""
 
 
 def _engines(text: str) -> list[dict[str, Any]]:
@@ -90,11 +93,11 @@ def _cdi(text: str) -> list[dict[str, Any]]:
             for file, mark, kind in (line.partition("|") for line in clean(text).splitlines()) if mark]
 
 
-_ASKED = shell_fact("containers.images", _IMAGES_SCRIPT, 20, _images, tool="docker images")
+_ASKED = quiet_fact("containers.images", _IMAGES_SCRIPT, 20, _images, tool="docker images")
 FACTS = [
     _ASKED,
     Fact("frameworks.images", _ASKED.argv, _ASKED.timeout_s, _framework_images, of=_ASKED.id, tool=_ASKED.tool),
-    shell_fact("containers.engines", _ENGINES_SCRIPT, 20, _engines),
-    shell_fact("containers.docker", _DOCKER_SCRIPT, 20, _docker, needs="docker"),
-    shell_fact("containers.cdi", _CDI_SCRIPT, 5, _cdi),
+    quiet_fact("containers.engines", _ENGINES_SCRIPT, 20, _engines),
+    quiet_fact("containers.docker", _DOCKER_SCRIPT, 20, _docker, tool="Docker daemon"),
+    quiet_fact("containers.cdi", _CDI_SCRIPT, 5, _cdi),
 ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from console.facts.fact import Fact, files_fact, lines_of, shell_fact
+from console.facts.fact import Fact, files_fact, lines_of, quiet_fact
 from console.facts.grammar import Page, clean, shown, strict_json, whole
 
 # The names in the order of preference; those that are not English are of util-linux's own translations: Chinese,
@@ -112,18 +112,25 @@ def _numa(text: str) -> list[dict[str, Any]]:
 
 # What holds the server is told by its own files, and by the processor, which lscpu asks; only where that has no answer of its
 # own, as on Arm, systemd is asked, whose start costs more than all the rest.
-_SCRIPT = r"""if command -v lscpu >/dev/null 2>&1; then said=$(lscpu); code=$?
+_SCRIPT = r"""$flush
+if command -v lscpu >/dev/null 2>&1; then said=$(lscpu); code=$?
 else said=$(printf 'Architecture: %s\nCPU(s): %s\n' "$(uname -m)" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc)"
 sed -n 's/^model name[[:space:]]*: /Model name: /p; s/^flags[[:space:]]*: /Flags: /p' /proc/cpuinfo 2>/dev/null | head -n 2); code=0; fi
-if [ -n "$said" ]; then
-if [ -e /.dockerenv ]; then echo 'Container: docker'
-elif [ -e /run/.containerenv ]; then echo 'Container: podman'
-elif [ -r /run/systemd/container ]; then read -r kind </run/systemd/container; printf 'Container: %s\n' "$kind"
-elif [ -e /proc/vz ] && [ ! -e /proc/bc ]; then echo 'Container: openvz'; fi
-if [ -r /sys/hypervisor/type ]; then read -r kind </sys/hypervisor/type && printf 'Hypervisor: %s\n' "$kind"; fi
+if [ -n "$said" ]; then kind=
+if [ -e /.dockerenv ]; then kind=docker
+elif [ -e /run/.containerenv ]; then kind=podman
+elif [ -r /run/systemd/container ]; then read -r kind </run/systemd/container
+elif [ -e /proc/vz ] && [ ! -e /proc/bc ]; then kind=openvz; fi
+out=${kind:+"Container: $kind
+"} kind=
+if [ -r /sys/hypervisor/type ]; then read -r kind </sys/hypervisor/type; fi
+out=$out${kind:+"Hypervisor: $kind
+"} kind=
 case $said in *x86_64*|*i?86*) ;; *)
-command -v systemd-detect-virt >/dev/null 2>&1 && printf 'Held by: %s\n' "$($limit systemd-detect-virt)";; esac
-printf '%s\n' "$said"; fi
+command -v systemd-detect-virt >/dev/null 2>&1 && kind=$($limit systemd-detect-virt);; esac
+out="$out${kind:+Held by: $kind
+}$said
+"; fi
 [ "$code" = 0 ] || (exit "$code")"""
 
 _HYPERVISORS = {"kvm": "kvm", "microsoft": "microsoft", "vmware": "vmware", "xen": "xen", "oracle": "oracle", "parallels": "parallels",
@@ -149,7 +156,7 @@ def _architecture(text: str) -> str | None:
     return shown(_fields(clean(text).splitlines()).get("Architecture"))
 
 
-_ASKED = shell_fact("cpu.info", _SCRIPT, 10, _info, tool="lscpu", needs="uname", lasting=True)
+_ASKED = quiet_fact("cpu.info", _SCRIPT, 10, _info, tool="lscpu", needs="uname", lasting=True)
 FACTS = [
     _ASKED,
     Fact("os.arch", _ASKED.argv, _ASKED.timeout_s, _architecture, of=_ASKED.id, tool=_ASKED.tool),

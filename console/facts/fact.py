@@ -49,6 +49,8 @@ class Fact:
         inline: ``argv`` is a script for the shell that is run by the one that is there already, and leaves it as it was: it
             does not end it, nor change its folder or options. What could hang in it stands behind ``$limit``, which ends
             it in time and is nothing where the script is run alone.
+        quiet: an inline script that gathers what it says in ``out``, which is told with whatever else is to be told then, so
+            that it takes no packet of its own. Ahead of what could hang or print stands ``$flush``, which tells what is due.
         lasting: the answer stays the same until the server starts anew; asked once for each start.
         of: the fact whose output is parsed here as well; ``argv`` is that fact's, and not run again.
     """
@@ -63,6 +65,7 @@ class Fact:
     files: tuple[str, ...] = ()
     whole: bool = False
     inline: bool = False
+    quiet: bool = False
     lasting: bool = False
     of: str = ""
 
@@ -72,9 +75,18 @@ class Fact:
         return self.tool or self.needs or self.argv[0]
 
 
+QUIET = "out=\n", '\ncode=$?; printf %s "$out"; (exit "$code")'
+"""What is put around a quiet script, so that it can be run alone too."""
+
+
 def shell_fact(id: str, script: str, timeout_s: float, parse: Callable[[str], Any], **more: Any) -> Fact:
     """A fact that a script for the shell tells; see ``inline``."""
     return Fact(id, ("sh", "-c", script), timeout_s, parse, inline=True, **more)
+
+
+def quiet_fact(id: str, script: str, timeout_s: float, parse: Callable[[str], Any], **more: Any) -> Fact:
+    """A fact that a script for the shell tells in ``out``; see ``quiet``."""
+    return shell_fact(id, script.join(QUIET), timeout_s, parse, quiet=True, **more)
 
 
 def file_fact(id: str, path: str, parse: Callable[[str], Any]) -> Fact:

@@ -22,17 +22,20 @@ def _pattern(name: str) -> str:
 LOOK = r"""look() { who=$1; shift
 for d; do [ -d "$d" ] || continue
 for e in "$d"/*-info; do e=${e##*/}
-case $e in @NAMES@) printf 'package|%s|%s\n' "$e" "$who";; esac; done; done; }""".replace(
+case $e in @NAMES@) out="${out}package|$e|$who
+";; esac; done; done; }""".replace(
     "@NAMES@", "|".join(f"{_pattern(name)}[-.]*-info" for name in NAMES))
-"""A function for the shell that prints the packages that are of interest here in the folders that it is given, by the names of
+"""A function for the shell that puts into ``out`` the packages that are of interest here in the folders that it is given, by the names of
 the folders that pip leaves beside each; the interpreter that they are for comes first."""
 
 SHELL = r"""for t in ollama llama-server vllm sglang mindieservice_daemon trtllm-serve; do
-command -v "$t" >/dev/null 2>&1 && printf 'program|%s|\n' "$t"; done
+command -v "$t" >/dev/null 2>&1 && out="${out}program|$t|
+"; done
 for f in /usr/local/Ascend/mindie/latest/version.info /usr/local/cuda/version.json; do
-[ -r "$f" ] && printf 'file|%s|%s\n' "$f" "$(tr -d '\n' < "$f" | cut -c 1-400)"; done
+[ -r "$f" ] && out="${out}file|$f|$(tr -d '\n' < "$f" | cut -c 1-400)
+"; done
 """
-"""The part of a shell script that prints what is installed elsewhere."""
+"""The part of a shell script that puts into ``out`` what is installed elsewhere."""
 
 
 def _found(text: str) -> list[dict[str, Any]]:

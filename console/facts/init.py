@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.facts.fact import shell_fact
+from console.facts.fact import quiet_fact
 from console.facts.grammar import clean, pairs
 
 SERVICES = ("docker", "containerd", "nvidia-fabricmanager", "nvidia-persistenced", "nvlsm", "firewalld", "ufw",
             "unattended-upgrades", "npu-exporter", "chronyd", "chrony", "ntpd", "systemd-timesyncd")
 
 # Asked together: systemctl answers a line for each, and its start is what costs time.
-_SCRIPT = r"""init=; read -r init 2>/dev/null </proc/1/comm; printf 'init=%s\n' "$init"
+_SCRIPT = r"""init=; read -r init 2>/dev/null </proc/1/comm; out="init=$init
+"
 if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
-printf 'user_manager=%s\n' "$($limit systemctl --user is-system-running 2>/dev/null)"
+$flush; printf 'user_manager=%s\n' "$($limit systemctl --user is-system-running 2>/dev/null)"
 printf 'linger=%s\n' "$($limit loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)"
 set -- {services}
 $limit systemctl is-active "$@" 2>/dev/null | while read -r state; do
@@ -28,4 +29,4 @@ def _system(text: str) -> dict[str, Any]:
             "linger": {"yes": True, "no": False}.get(said.get("linger", "")), "services": services}
 
 
-FACTS = [shell_fact("init.system", _SCRIPT, 20, _system)]
+FACTS = [quiet_fact("init.system", _SCRIPT, 20, _system)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.facts.fact import file_fact, files_fact, lines_of, shell_fact
+from console.facts.fact import file_fact, files_fact, lines_of, quiet_fact
 from console.facts.grammar import clean
 
 _SETTINGS = {
@@ -20,7 +20,8 @@ _NAMES_OF = {path: name for name, path in _SETTINGS.items()}
 # Only the names: a proxy's address may hold a password.
 _PROXY_SCRIPT = r"""for n in http https ftp all no socks rsync HTTP HTTPS FTP ALL NO SOCKS RSYNC; do
 case $n in [a-z]*) n=${n}_proxy;; *) n=${n}_PROXY;; esac
-eval "v=\${$n-}"; [ -z "$v" ] || echo "$n"; done"""
+eval "v=\${$n-}"; [ -z "$v" ] || out="$out$n
+"; done; :"""
 
 
 def _settings(text: str) -> dict[str, str]:
@@ -42,5 +43,5 @@ def _names(text: str) -> list[Any]:
 FACTS = [
     files_fact("kernel.settings", tuple(_SETTINGS.values()), _settings, tool="/proc/sys"),
     file_fact("kernel.modules", "/proc/modules", _modules),
-    shell_fact("env.proxies", _PROXY_SCRIPT, 5, _names),
+    quiet_fact("env.proxies", _PROXY_SCRIPT, 5, _names),
 ]

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from console.facts import frameworks
-from console.facts.fact import shell_fact
+from console.facts.fact import quiet_fact
 from console.facts.grammar import clean
 
 # Interpreters are asked for their version only, and nothing of theirs is run: what is installed for them lies in folders with
@@ -25,7 +25,7 @@ same=; for g in $seen; do [ "$g" -ef "$f" ] && same=1; done
 [ -z "$same" ] || continue
 case $f in *[[:space:]*?[]*) ;; *) seen="$seen $f";; esac; fi
 asked=$((asked + 1)); [ "$asked" -le 24 ] || continue
-version=$("$f" -V 2>/dev/null </dev/null) || continue
+$flush; version=$("$f" -V 2>/dev/null </dev/null) || continue
 case $version in "Python 3."[0-9]*) ;; *) continue;; esac
 name=${version#Python 3.}; name=python3.${name%%[!0-9]*}; base=$home
 if [ -n "$config" ]; then while IFS=' =' read -r key value; do [ "$key" = home ] && base=${value%/bin}; done <"$config"; fi
@@ -33,7 +33,8 @@ if [ -n "$config" ]; then while IFS=' =' read -r key value; do [ "$key" = home ]
 [ -d "$base/lib/$name" ] || [ -d "$base/lib64/$name" ] || base=$($limit "$f" -I -S -c 'import sys; print(sys.base_prefix)' 2>/dev/null </dev/null)
 [ -n "$config" ] || home=$base
 venv=; for l in lib lib64; do [ -e "$base/$l/$name/venv/__init__.py" ] && [ -e "$base/$l/$name/ensurepip/__init__.py" ] && venv=venv; done
-printf '%s|%s|%s\n' "$f" "$version" "$venv"
+out="$out$f|$version|$venv
+"
 [ -n "$config" ] || look "$f" "$HOME/.local/lib/$name/site-packages"
 [ "$home" != /usr ] || look "$f" /usr/local/lib/$name/dist-packages /usr/local/lib/$name/site-packages /usr/lib/python3/dist-packages
 for l in lib lib64; do [ -L "$home/$l" ] || look "$f" "$home/$l/$name/site-packages"; done
@@ -52,5 +53,5 @@ def _versions(text: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-_ASKED = shell_fact("python.versions", _SCRIPT, 30, _versions)
+_ASKED = quiet_fact("python.versions", _SCRIPT, 30, _versions)
 FACTS = [_ASKED, frameworks.fact_of(_ASKED)]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import shell_fact
+from console.facts.fact import quiet_fact
 from console.facts.grammar import Page, clean, pairs
 
 # Directories of accounts may hang, and sudo with them; what it did not answer is no refusal.
-_SCRIPT = r"""said=$account; [ -n "$said" ] || said=$($limit id)
-case $said in uid=*) printf 'id=%s\n' "$said"
-if ! command -v sudo >/dev/null 2>&1; then echo sudo=absent
-else $limit sudo -n true >/dev/null 2>&1
-case $? in 0) echo sudo=nopasswd;; 124|137|143) (exit 124);; *) echo sudo=refused-without-password;; esac; fi;; *) (exit 124);; esac"""
+_SCRIPT = r"""said=$account; [ -n "$said" ] || { $flush; said=$($limit id); }
+case $said in uid=*) out="id=$said
+"
+if ! command -v sudo >/dev/null 2>&1; then out="${out}sudo=absent
+"
+else $flush; $limit sudo -n true >/dev/null 2>&1
+case $? in 0) out="${out}sudo=nopasswd
+";; 124|137|143) (exit 124);; *) out="${out}sudo=refused-without-password
+";; esac; fi;; *) (exit 124);; esac"""
 
 _ID = re.compile(r"uid=(\d{1,10})(?:\(([^()]{0,200})\))?")
 _GROUP = re.compile(r"\d{1,10}(?:\(([^()]{0,200})\))?")
@@ -32,8 +36,9 @@ def _rights(text: str) -> dict[str, Any]:
 
 
 # Asked as root, of the account that became it: so nobody is asked for a password again.
-_ALLOWED_SCRIPT = r"""if [ -n "$SUDO_USER" ]; then $limit sudo -n -l -U "$SUDO_USER"
-else [ -O /proc/1 ] && echo '(root) ALL'; fi"""
+_ALLOWED_SCRIPT = r"""if [ -n "$SUDO_USER" ]; then $flush; $limit sudo -n -l -U "$SUDO_USER"
+else [ -O /proc/1 ] && out='(root) ALL
+'; fi"""
 
 
 def _allowed(text: str) -> dict[str, Any]:
@@ -45,6 +50,6 @@ def _allowed(text: str) -> dict[str, Any]:
 
 
 FACTS = [
-    shell_fact("sudo.rights", _SCRIPT, 10, _rights),
-    shell_fact("sudo.allowed", _ALLOWED_SCRIPT, 10, _allowed, needs_root=True, tool="sudo -l"),
+    quiet_fact("sudo.rights", _SCRIPT, 10, _rights),
+    quiet_fact("sudo.allowed", _ALLOWED_SCRIPT, 10, _allowed, needs_root=True, tool="sudo -l"),
 ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import shell_fact
+from console.facts.fact import quiet_fact
 from console.facts.grammar import clean, number, pairs
 
 # Asked of whatever keeps the clock; what is not running is not started by the question.
-_SCRIPT = r"""date -u +now=%s.%N
+_SCRIPT = r"""$flush; date -u +now=%s.%N
 up=; read -r up rest 2>/dev/null </proc/uptime
-printf 'up=%s\nconsole=%s\nconsole_up=%s\n' "$up" "$SEALIFT_NOW" "$SEALIFT_UP"
+out="up=$up
+console=$SEALIFT_NOW
+console_up=$SEALIFT_UP
+"
 if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then $limit timedatectl show 2>/dev/null || $limit timedatectl status 2>/dev/null; fi
 if command -v chronyc >/dev/null 2>&1; then printf 'chrony=%s\n' "$($limit chronyc -n -c tracking 2>/dev/null)"
 elif command -v ntpq >/dev/null 2>&1; then printf 'ntpq=%s\n' "$($limit ntpq -c 'rv 0 offset,stratum,refid' 2>/dev/null | tr '\n' ' ')"
@@ -57,4 +60,4 @@ def _other_services(said: dict[str, str], words: dict[str, str]) -> dict[str, An
     return found
 
 
-FACTS = [shell_fact("time.sync", _SCRIPT, 10, _sync)]
+FACTS = [quiet_fact("time.sync", _SCRIPT, 10, _sync)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.facts.fact import shell_fact
+from console.facts.fact import quiet_fact
 from console.facts.grammar import clean
 
 TOOLS = ("openssl", "sha256sum", "python3", "systemctl", "tar", "dd", "head", "timeout", "flock", "sync", "ln", "find",
@@ -17,11 +17,10 @@ def _present(text: str) -> dict[str, str | None]:
     return {name: found.get(name) or None for name in TOOLS} if found else {}
 
 
-# Looked for by hand and told at once: "command -v" prints each by itself, and each print is a packet on the wire.
-_SCRIPT = f"""out=
-for t in {' '.join(TOOLS)}; do f= IFS=:
+# Looked for by hand and told at once: "command -v" prints each by itself.
+_SCRIPT = f"""for t in {' '.join(TOOLS)}; do f= IFS=:
 for d in $PATH; do [ -f "$d/$t" ] && [ -x "$d/$t" ] && {{ f=$d/$t; break; }}; done
 out="$out$t=$f
-"; done; unset IFS; printf %s "$out\""""
+"; done; unset IFS"""
 
-FACTS = [shell_fact("tools.present", _SCRIPT, 5, _present)]
+FACTS = [quiet_fact("tools.present", _SCRIPT, 5, _present)]

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from console.facts.fact import QUIET
+
 STDOUT_LIMIT_BYTES = 1 << 20
 STDERR_LIMIT_BYTES = 16 << 10
 SCRIPT_SLACK_BYTES = 64 << 10
@@ -41,12 +43,13 @@ case $_code:$account in 124:*|137:*|*:uid=*) _mode=coreutils;; *)
 account=$(timeout {IDENTITY_S} id 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|143:*|*:uid=*) _mode=busybox;; esac;; esac
 SEALIFT_UP=; read -r SEALIFT_UP _rest 2>/dev/null </proc/uptime; export SEALIFT_UP
-_told='' _line='
+flush=tell _told='' _line='
 '
 clock() { _up=; read -r _up _rest 2>/dev/null </proc/uptime || _up=-; }
+tell() { printf %s "$_told"; _told=; }
 begin() {
   clock; _since=${_up%.*}
-  printf '%s\n%s begin %s %s\n' "$_told" "$mark" "$1" "$_up"; _told=
+  _told="$_told$_line$mark begin $1 $_up$_line"
   [ "$2" = sh ] || printf '\n%s begin %s\n' "$mark" "$1" >&2
 }
 end() { clock; _told="$_told$_line$mark end $1 $2 $_up$_line"; }
@@ -71,7 +74,7 @@ limited() {
 fact() {
   can "$1" "$2" || return
   _number=$1; _needs=$2; _seconds=$3; shift 3
-  begin "$_number" program; limited "$_seconds"
+  begin "$_number" program; tell; limited "$_seconds"
   $limit "$@" </dev/null; _code=$?
   end "$_number" "$_code"
   stuck "$_needs" "$_seconds" "$_code"
@@ -79,8 +82,10 @@ fact() {
 inline() {
   can "$1" "$2" || return
   _number=$1; _needs=$2; _seconds=$3
-  begin "$_number" "$_needs"; limited "$_seconds"
+  begin "$_number" "$_needs"; limited "$_seconds"; out=
+  [ "$5" = quiet ] || tell
   case $_needs in sh) eval "$4" </dev/null 2>/dev/null; _code=$?;; *) eval "$4" </dev/null; _code=$?;; esac
+  _told="$_told$out"
   end "$_number" "$_code"
   stuck "$_needs" "$_seconds" "$_code"
 }
@@ -92,8 +97,10 @@ files() {
   for _f; do
     [ "$_whole" -gt 0 ] || break
     _whole=$((_whole - 1))
-    if [ ! -e "$_f" ]; then echo "!absent:$_f"; elif [ ! -f "$_f" ] || [ ! -r "$_f" ]; then echo "!closed:$_f"; fi
+    if [ ! -e "$_f" ]; then _told="${_told}!absent:$_f$_line"
+    elif [ ! -f "$_f" ] || [ ! -r "$_f" ]; then _told="${_told}!closed:$_f$_line"; fi
   done
+  tell
   grep -Has '' "$@" </dev/null
   end "$_number" "$?"
 }
@@ -108,7 +115,8 @@ class Command:
     An ``inline`` one is a script for the shell, ``("sh", "-c", script)``, that is run by the shell that is there, which spares the
     server a process or two, and must leave that shell as it was, names that begin with a line below it included; its complaints are heard only when it ``needs`` another program. What
     could hang in it stands behind ``$limit``, which ends it in
-    time, and expands to nothing where the script is run alone. ``files`` are what a command prints that reads files; ``whole`` says
+    time, and expands to nothing where the script is run alone. What a ``quiet`` one says is told with what is due next; ``$flush``
+    ahead of what takes time has the marks told before it. ``files`` are what a command prints that reads files; ``whole`` says
     that it is the text of one. A ``lasting`` one is not run again on a server that has not started anew since it was.
     ``members`` are the commands that :func:`together` made one of."""
 
@@ -120,6 +128,7 @@ class Command:
     files: tuple[str, ...] = ()
     whole: bool = False
     inline: bool = False
+    quiet: bool = False
     lasting: bool = False
     members: tuple[Command, ...] = ()
 
@@ -162,7 +171,8 @@ def script(commands: Sequence[Command], boundary: str, start: str = "", settings
 def _line(c: Command) -> str:
     needs, seconds = shlex.quote(c.needs or c.argv[0]), max(1, round(c.timeout_s))
     if c.inline:
-        return f"inline {c.number} {needs} {seconds} {shlex.quote(c.argv[2])}"
+        text = c.argv[2].removeprefix(QUIET[0]).removesuffix(QUIET[1]) if c.quiet else c.argv[2]
+        return f"inline {c.number} {needs} {seconds} {shlex.quote(text)}{' quiet' if c.quiet else ''}"
     return f"fact {c.number} {needs} {seconds} {shlex.join(c.argv)}"
 
 

@@ -283,7 +283,7 @@ def _cut_to_size(frames: dict[int, framing.Frame]) -> None:
 @lru_cache(maxsize=512)
 def _command(number: int, fact: Fact) -> framing.Command:
     return framing.Command(number, tuple(fact.argv), fact.timeout_s, needs=fact.needs, files=fact.files, whole=fact.whole,
-                           inline=fact.inline, lasting=fact.lasting)
+                           inline=fact.inline, quiet=fact.quiet, lasting=fact.lasting)
 
 
 def full_script(boundary: str) -> bytes:
