@@ -63,15 +63,14 @@ def run(args: argparse.Namespace, app: Any) -> int:
 
 
 def _as_json(engine: Any, name: str, record: Any) -> dict[str, Any]:
-    from console.servers.plain import plain
-
+    """What is told of one server; records in it become JSON values on the way out, for a fleet has hundreds of thousands."""
     if record is None:
         return {"name": name, "taken_at": None, "reached": False, "error": None, "devices": [], "facts": {},
                 "differences": []}
     changes = engine.inventory.changes(name) if record.reached else []
     return {"name": name, "taken_at": record.taken_at, "reached": record.reached, "error": record.error,
-            "devices": plain(record.devices), "differences": [c.as_dict() for c in changes],
-            "facts": {f.id: {"state": f.state, "value": plain(f.value), "reason": f.reason, "evidence": f.evidence}
+            "devices": record.devices, "differences": [c.as_dict() for c in changes],
+            "facts": {f.id: {"state": f.state, "value": f.value, "reason": f.reason, "evidence": f.evidence}
                       for f in record.facts.values()}}
 
 

@@ -41,6 +41,7 @@ from console.errors import (
 )
 from console.i18n import LANGUAGES, N_, tr
 from console.secrets import Secret
+from console.servers.plain import plain
 
 USAGE = code("command.usage", UsageError, N_("{problem}"), N_("`sealift {command}--help` shows how the command is used."))
 NO_SECRET = code(
@@ -144,7 +145,8 @@ class App:
         """Print the result: one JSON document with --json, else the text."""
         if self.json:
             # Indented for people only: indenting takes the slow encoder, seconds for a large fleet.
-            print(json.dumps(errors_told(data, self.lang), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str), flush=True)
+            indent = 2 if sys.stdout.isatty() else None
+            print(json.dumps(errors_told(data, self.lang), ensure_ascii=False, indent=indent, default=plain), flush=True)
         else:
             shown = text() if callable(text) else text
             if shown:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from console.secrets import Secret
 from console.servers.keyring import Keyring
+from console.transport.login import forget_identities
 from console.transport.target import Login
 
 Kind = Literal["password", "passphrase", "sudo_password"]
@@ -101,3 +102,4 @@ class Credentials:
             self._secrets.clear()
             self._refused.clear()
             self._asked.clear()
+        forget_identities()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import threading
+from functools import lru_cache
 from pathlib import Path
 
 import paramiko
@@ -31,13 +33,38 @@ def load_identity(target: Target, login: Login) -> paramiko.PKey:
     path = Path(target.identity_file or "").expanduser()
     secret = login.passphrase.reveal().encode() if login.passphrase else None
     try:
-        return paramiko.PKey.from_path(path, secret)
+        with _READING:
+            return _identity(str(path), _versions(path), login.passphrase)
     except OSError as problem:
         raise IDENTITY_MISSING(path=str(path), server=target.name, reason=problem.strerror or "?") from None
     except paramiko.PasswordRequiredException:
         raise IDENTITY_LOCKED(path=str(path), server=target.name) from None
     except Exception as problem:  # cryptography and paramiko raise a dozen kinds for a key they cannot read
         raise _identity_error(path, target, secret, problem) from None
+
+
+_READING = threading.Lock()
+"""One at a time: what the first has read, the others find."""
+
+
+@lru_cache(maxsize=8)
+def _identity(path: str, versions: tuple[tuple[int, ...], ...], passphrase: Secret | None) -> paramiko.PKey:
+    """The key of a file in these ``versions``. To read it anew for each server of a fleet takes long, above all where a passphrase
+    protects it, which is meant to: its key derivation is slow by design."""
+    return paramiko.PKey.from_path(Path(path), passphrase.reveal().encode() if passphrase else None)
+
+
+def forget_identities() -> None:
+    """Drop the keys that were read, as on lock or log-out."""
+    _identity.cache_clear()
+
+
+def _versions(path: Path) -> tuple[tuple[int, ...], ...]:
+    """What tells whether a key file or its certificate is another than before."""
+    found = [path.stat()]
+    with contextlib.suppress(OSError):
+        found.append(path.with_name(path.name + "-cert.pub").stat())
+    return tuple((s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found)
 
 
 def _identity_error(path: Path, target: Target, secret: bytes | None, problem: Exception) -> SealiftError:

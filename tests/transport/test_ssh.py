@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from console.errors import SealiftError
 from console.practice.server import make_key
 from console.secrets import Secret
-from console.transport import ssh
+from console.transport import login, ssh
 from console.transport.publickey import fingerprint, key_blob
 from console.transport.ssh import connect, offered_key
 from console.transport.target import Login, Target
@@ -206,6 +206,22 @@ def test_encrypted_key_needs_the_right_passphrase(practice_server, tmp_path):
     assert code_of(lambda: connect(target)) == "ssh.identity-locked"
     assert code_of(lambda: connect(target, Login(passphrase=Secret("wrong")))) == "ssh.identity-passphrase"
     connect(target, Login(passphrase=Secret("pass word"))).close()
+
+
+def test_a_key_file_is_read_once_for_a_fleet_and_anew_when_it_changed(practice_server, tmp_path, monkeypatch):
+    file, reads = tmp_path / "id", []
+    public = make_key(file)
+    server, real = practice_server("one", authorized_key=public), login.paramiko.PKey.from_path
+    monkeypatch.setattr(login.paramiko.PKey, "from_path", staticmethod(lambda *a: (reads.append(a), real(*a))[1]))
+    target = server.target(identity_file=str(file))
+    for _again in range(3):
+        connect(target).close()
+    assert len(reads) == 1
+    make_key(tmp_path / "other")
+    (tmp_path / "other").replace(file)
+    assert code_of(lambda: connect(target)) == "ssh.auth-failed" and len(reads) == 2
+    login.forget_identities()
+    assert code_of(lambda: connect(target)) == "ssh.auth-failed" and len(reads) == 3
 
 
 def test_a_server_that_takes_no_more_log_ins_is_tried_again(server, monkeypatch):
