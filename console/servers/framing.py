@@ -34,7 +34,9 @@ _HEAD = r"""
 LC_ALL=C; export LC_ALL
 unset LANGUAGE
 case ":$PATH:" in *:/usr/bin:*)
-  PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/opt/rocm/bin:/usr/local/Ascend/driver/tools:/usr/local/dcmi
+  for _d in /usr/local/sbin /usr/sbin /sbin /usr/local/bin /opt/rocm/bin /usr/local/Ascend/driver/tools /usr/local/dcmi; do
+    case ":$PATH:" in *":$_d:"*) ;; *) [ ! -d "$_d" ] || PATH=$PATH:$_d;; esac
+  done
   export PATH;;
 esac
 _mode=none
@@ -42,17 +44,17 @@ account=$(timeout -k 1 {IDENTITY_S} id 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|*:uid=*) _mode=coreutils;; *)
 account=$(timeout {IDENTITY_S} id 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|143:*|*:uid=*) _mode=busybox;; esac;; esac
-SEALIFT_UP=; read -r SEALIFT_UP _rest 2>/dev/null </proc/uptime; export SEALIFT_UP
 flush=tell _told='' _line='
 '
 clock() { _up=; read -r _up _rest 2>/dev/null </proc/uptime || _up=-; }
-tell() { printf %s "$_told"; _told=; }
+clock; SEALIFT_UP=${_up#-}; export SEALIFT_UP
+tell() { printf %s "$_told"; _told= _ran=1; }
 begin() {
-  clock; _since=${_up%.*}
+  _since=${_up%.*}
   _told="$_told$_line$mark begin $1 $_up$_line"
   [ "$2" = sh ] || printf '\n%s begin %s\n' "$mark" "$1" >&2
 }
-end() { clock; _told="$_told$_line$mark end $1 $2 $_up$_line"; }
+end() { [ -z "$_ran" ] || clock; _ran=; _told="$_told$_line$mark end $1 $2 $_up$_line"; }
 none() { _told="$_told$_line$mark none $1 $2$_line"; }
 can() {
   case ":$hung:" in *":$2:"*) none "$1" hung; return 1;; esac
