@@ -17,6 +17,7 @@ LISTENS = "0A"
 _SCRIPT = f"if command -v ss >/dev/null 2>&1; then ss -ltn; else grep -hs ' {LISTENS} ' /proc/net/tcp /proc/net/tcp6; :; fi"
 
 
+_ALL = frozenset(("*", "0.0.0.0", "::"))
 _ROW = re.compile(r"LISTEN\s+\d+\s+\d+\s+(\S{1,100}):(\d{1,5})\s+\S")
 
 
@@ -25,11 +26,12 @@ def _listening(text: str) -> list[dict[str, Any]]:
     page, found = Page(clean(text), "ss -ltn"), []
     if not page.text.startswith("State"):
         return listening(text)
-    for index, line in page.numbered(1):
+    for index, line in enumerate(page.lines[1:], 1):
         match = _ROW.match(line)
         if match:
-            bare = match[1].strip("[]").partition("%")[0]
-            found.append({"address": bare, "port": int(match[2]), "everywhere": bare in ("*", "0.0.0.0", "::")})
+            bare, port = match.groups()
+            bare = bare.strip("[]").partition("%")[0]
+            found.append({"address": bare, "port": int(port), "everywhere": bare in _ALL})
         elif line.strip():
             page.fail(index, N_("this is not a listening socket"))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 import struct
@@ -46,7 +45,7 @@ def _routes6(text: str) -> list[dict[str, Any]]:
         if not cells:
             continue
         try:
-            destination, gateway = (str(ipaddress.IPv6Address(bytes.fromhex(cells[n]))) for n in (0, 4))
+            destination, gateway = (socket.inet_ntop(socket.AF_INET6, bytes.fromhex(cells[n])) for n in (0, 4))
             prefix, metric, flags, interface = int(cells[1], 16), int(cells[5], 16), int(cells[8], 16), cells[9]
         except (ValueError, IndexError):
             page.fail(index, N_("this is not a route"))
