@@ -25,9 +25,9 @@ exit 0"""
 
 _CANN = """m= found=
 for d in /usr/local/Ascend/ascend-toolkit/latest /usr/local/Ascend/cann /usr/local/Ascend/nnrt/latest; do
-[ -d "$d" ] || continue; m=${m:-$(uname -m)}
+[ -d "$d" ] || continue; $flush; m=${m:-$(uname -m)}
 for f in "$d/$m-linux/ascend_toolkit_install.info" "$d/ascend_toolkit_install.info" \\
-"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && $flush && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || (exit 127)"""
+"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || (exit 127)"""
 
 _NODES = """for f in /dev/davinci* /dev/devmm_svm /dev/hisi_hdc; do [ ! -e "$f" ] || break; done
 [ ! -e "$f" ] || $flush; [ ! -e "$f" ] || ls -l /dev/davinci* /dev/devmm_svm /dev/hisi_hdc 2>/dev/null; :"""

@@ -20,7 +20,6 @@ _NOT_RUN = {
 """Why a command was not run, where the evidence itself does not say."""
 
 
-
 @dataclass(frozen=True)
 class FactResult:
     """What is known of one fact. ``value`` is set in state ``value`` only; ``reason`` says why not.
@@ -37,16 +36,34 @@ class FactResult:
     reason: str | None = None
 
 
+LONGEST_SHARED_CHARS = 16 << 10
+"""Answers longer than this are read for each server anew, so that what is kept of all is bounded."""
+
+
 def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
-    """Parse the evidence. Nothing stands in for an answer that is missing: what cannot be read is said to be so."""
-    state, value, reason = _answer(fact, evidence)
+    """Parse the evidence. Nothing stands in for an answer that is missing: what cannot be read is said to be so.
+
+    The servers of a fleet say the same word for word about most things, and what was read once is not read again: values of
+    different servers may be one object, which nobody changes.
+    """
+    said, complaint, code, outcome = (evidence.get(key) for key in ("stdout", "stderr", "exit_code", "outcome"))
+    told = isinstance(said, str) and len(said) <= LONGEST_SHARED_CHARS and isinstance(complaint, str)
+    if told and isinstance(code, int | None) and code not in _TIMED_OUT and outcome in ("ran", "absent"):
+        state, value, reason = _same_answer(fact, said, complaint[:LONGEST_SHARED_CHARS], code, bool(evidence["truncated"]), outcome)
+    else:
+        state, value, reason = _answer(fact, evidence)
     return FactResult(fact.id, state, value, evidence, reason)
+
+
+@lru_cache(maxsize=2048)
+def _same_answer(fact: Fact, stdout: str, stderr: str, exit_code: int | None, truncated: bool, outcome: str) -> tuple[State, Any, str | None]:
+    return _answer(fact, {"stdout": stdout, "stderr": stderr, "exit_code": exit_code, "truncated": truncated, "outcome": outcome})
 
 
 def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
     tool, outcome, exit_code = fact.asked, seen.get("outcome", "ran"), seen["exit_code"]
     if outcome == "absent" or (exit_code == 127 and not seen["stdout"].strip()):
-        return "absent", None, _absent(tool)
+        return "absent", None, Said(N_("{tool} is not there"), tool=tool)
     if outcome in _NOT_RUN:
         return "unreadable", None, _refusal(seen) or Said(_NOT_RUN[outcome])
     if outcome == "hung" or (exit_code in _TIMED_OUT and (seen["duration_s"] or 0) >= fact.timeout_s - 1):
@@ -59,12 +76,6 @@ def _answer(fact: Fact, seen: dict[str, Any]) -> tuple[State, Any, str | None]:
             return "unreadable", None, Said(N_("{tool} ended with {exit_code}: {said}"), tool=tool, exit_code=exit_code, said=said[0][:300])
         return "unreadable", None, Said(N_("{tool} ended with {exit_code}"), tool=tool, exit_code=exit_code)
     return _parsed(fact, seen)
-
-
-@lru_cache(maxsize=512)
-def _absent(tool: str) -> str:
-    """Most facts of most servers are those of other makers' tools."""
-    return Said(N_("{tool} is not there"), tool=tool)
 
 
 def _refusal(seen: dict[str, Any]) -> str | None:

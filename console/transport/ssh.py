@@ -25,6 +25,7 @@ from console.errors import SealiftError, WorldError
 from console.i18n import N_
 from console.secrets import Secret
 from console.transport.base import Completed, command_line
+from console.transport.deadline import deadline
 from console.transport.handshake import (
     BEFORE_GREETING,
     DEAD_LINK_S,
@@ -208,14 +209,11 @@ class SshTransport:
 
     def _exec(self, line: str) -> SshStream:
         # paramiko waits for the answer to an exec request without a deadline; closing the channel wakes it.
-        watchdog: threading.Timer | None = None
         try:
             channel = self.link.open_session(timeout=self._open_s)
-            watchdog = threading.Timer(self._open_s, close_channel, (channel,))
-            watchdog.daemon = True
-            watchdog.start()
             stream = SshStream(self, channel)
-            channel.exec_command(line)
+            with deadline(self._open_s, lambda: close_channel(channel)):
+                channel.exec_command(line)
             return stream
         except paramiko.ChannelException as problem:
             raise CHANNEL_REFUSED(server=self.server, reason=problem.text) from None
@@ -225,9 +223,6 @@ class SshTransport:
             if "imeout" in str(problem):
                 raise self.late(self._open_s, "starting a command") from None
             raise CHANNEL_REFUSED(server=self.server, reason=N_("it closed the channel")) from None
-        finally:
-            if watchdog:
-                watchdog.cancel()
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60, max_output_bytes: int = 8 << 20,
             sudo: bool = False) -> Completed:

@@ -13,6 +13,7 @@ import pytest
 
 from console import facts
 from console.errors import InputError
+from console.facts.fact import QUIET
 
 HOST = Path(__file__).resolve().parents[1] / "fixtures" / "servers" / "h200-x8"
 ARM = HOST.parent / "ascend-910b3-x8"
@@ -248,6 +249,18 @@ def test_scripts_leave_the_shell_as_it_was() -> None:
 
     scripts = {fact.id: re.sub(r"'[^']*'", "", fact.argv[2]) for fact in known_facts() if fact.inline}
     assert scripts and not {id for id, text in scripts.items() if re.search(r"(?:^|[;{]|then|else|do|&&|\|\|)\s*(?:exit|exec|cd|set -[a-z])\b", text, re.MULTILINE)}
+
+
+def test_quiet_scripts_tell_their_beginning_ahead_of_what_takes_time() -> None:
+    """Else what hangs in one would be taken for another fact's fault."""
+    from console.servers.inventory import known_facts
+
+    takes_time = re.compile(r"\$limit|\$\((?!exit)|\b(?:cat|grep|sed|ls|date|lscpu) ")
+    for fact in known_facts():
+        if fact.quiet:
+            script = fact.argv[2].removeprefix(QUIET[0]).removesuffix(QUIET[1])
+            first = takes_time.search(re.sub(r"(?m)^#.*", "", script))
+            assert first is None or "$flush" in script[: first.start()] or "command -v" in script[first.start() : first.start() + 20], fact.id
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")

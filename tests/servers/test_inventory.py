@@ -58,6 +58,26 @@ def test_four_kinds_of_answer(practice_server):
     assert "1 s" in found["a.hangs"].reason and found["a.long"].evidence["truncated"]
 
 
+def said(stdout: str, **more) -> dict:
+    return {"argv": ["x"], "exit_code": 0, "stdout": stdout, "stderr": "", "duration_s": 0.0, "truncated": False, "outcome": "ran"} | more
+
+
+def test_what_two_servers_say_alike_is_read_once_and_told_of_each():
+    read = []
+    one = Fact("a.shared", ("x",), 5, lambda text: read.append(text) or [text])
+    first, second = judge(one, said("same", duration_s=1.0)), judge(one, said("same", duration_s=2.0))
+    assert read == ["same"] and first.value == second.value == ["same"] and second.evidence["duration_s"] == 2.0
+    # What tells them apart is never passed over: the code, the complaint, how it ended, and for how long it ran into its limit.
+    answers = [judge(one, said("", **more)) for more in (
+        {}, {"exit_code": 127}, {"exit_code": 3}, {"exit_code": 3, "stderr": "why"}, {"truncated": True}, {"outcome": "absent"}, {"outcome": "hung"},
+        {"exit_code": 124, "duration_s": 5.0}, {"exit_code": 124, "duration_s": 0.1})]  # fmt: skip
+    assert [a.state for a in answers] == ["value", "absent", "unreadable", "unreadable", "unreadable", "absent", "unreadable", "unreadable", "unreadable"]
+    assert len({a.reason for a in answers}) == 7
+    judge(one, said("x" * 100_000))
+    judge(one, said("x" * 100_000))
+    assert len(read) == 4
+
+
 def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, monkeypatch):
     monkeypatch.setattr(subject, "GRACE_S", 0.5)
     server = practice_server()
