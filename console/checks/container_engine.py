@@ -8,6 +8,9 @@ from typing import Any
 from console.checks.check import Site, Verdict, check
 from console.i18n import N_
 
+ENGINES = ("podman", "docker")
+"""Those that a playbook's steps can use, see ``console.steps.container``."""
+
 
 @check(
     "host.container-engine",
@@ -18,10 +21,16 @@ from console.i18n import N_
     source="the playbook's own statement",
 )
 def container_engine(facts: Mapping[str, Any], site: Site) -> Verdict:
-    found = facts["containers.engines"] or []
-    names = sorted({str(e.get("name") if isinstance(e, dict) else e) for e in found})
-    if names:
-        return Verdict("pass", N_("{names} is there."), {"names": ", ".join(names)})
+    engines = {e["name"]: e.get("daemon", True) for e in facts["containers.engines"] or () if e.get("name") in ENGINES}
+    usable = sorted(name for name, answers in engines.items() if answers)
+    if usable:
+        return Verdict("pass", N_("{names} is there."), {"names": ", ".join(usable)})
+    if engines:
+        return Verdict(
+            "fail",
+            N_("The playbook runs in a container, and of docker the server has only the client: there is no socket of a daemon."),
+            remedy=N_("Start the daemon: systemctl enable --now docker; or install podman, which needs none."),
+        )
     return Verdict(
         "fail",
         N_("The playbook runs in a container, and the server has no container engine."),

@@ -8,7 +8,9 @@ from typing import Any
 from console.accelerators.device import HEALTH_WORDS
 from console.cli.credentials import add_credential_options, fill_credentials
 from console.cli.inventory_parse import add_parser
+from console.cli.output import Encoded
 from console.errors import EXIT_DONE, EXIT_FAILED, shown, words_of
+from console.events import ServerResult
 from console.i18n import N_, into
 from console.units import size
 
@@ -51,15 +53,43 @@ def run(args: argparse.Namespace, app: Any) -> int:
     fill_credentials(args, app)
     engine = app.engine()
     names = tuple(r.name for r in engine.servers.select(args.names))
+    rows = _Rows(app, engine)
     if args.cached:
         taken = {name: engine.inventory.latest(name) for name in names}
     else:
         spec = JobSpec("inventory", app.t(N_("Inventory")), lambda ctx: engine.inventory.refresh(ctx, names, full=args.full), names)
-        taken = app.ctx_job(spec)
-    app.out({"servers": [_as_json(engine, name, taken[name]) for name in names]},
-            lambda: _text(app, engine, names, taken))
+        stop = engine.events.subscribe(rows)
+        try:
+            taken = app.ctx_job(spec)
+        finally:
+            stop()
+    app.out({"servers": [rows.of(name, taken[name]) for name in names]} if app.json else {}, lambda: _text(app, engine, names, taken))
     reached = any(record is not None and record.reached for record in taken.values())
     return EXIT_DONE if reached or not names else EXIT_FAILED
+
+
+class _Rows:
+    """The JSON of servers. That of a large fleet is made while it comes in, and not at the end, when everybody waits for it."""
+
+    def __init__(self, app: Any, engine: Any):
+        self._app, self._engine = app, engine
+        self._early: dict[str, tuple[str, Encoded]] = {}
+
+    def __call__(self, event: Any) -> None:
+        if isinstance(event, ServerResult) and self._app.json and not self._app.looked_on:
+            record = self._engine.inventory.latest(event.server)
+            if record is not None:
+                self._early[event.server] = record.taken_at, self._encoded(event.server, record)
+
+    def of(self, name: str, record: Any) -> Any:
+        """The row of a server, as it was taken."""
+        known = self._early.get(name)
+        if known is not None and record is not None and known[0] == record.taken_at:
+            return known[1]
+        return _as_json(self._engine, name, record) if self._app.looked_on else self._encoded(name, record)
+
+    def _encoded(self, name: str, record: Any) -> Encoded:
+        return Encoded(self._app.encoded(_as_json(self._engine, name, record)))
 
 
 def _as_json(engine: Any, name: str, record: Any) -> dict[str, Any]:

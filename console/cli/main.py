@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import console
 from console import registry
-from console.cli.output import ProgressPrinter, errors_told
+from console.cli.output import Encoded, ProgressPrinter, errors_told
 from console.errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -144,13 +144,26 @@ class App:
     def out(self, data: dict[str, Any], text: str | Callable[[], str]) -> None:
         """Print the result: one JSON document with --json, else the text."""
         if self.json:
-            # Indented for people only: indenting takes the slow encoder, seconds for a large fleet.
-            indent = 2 if sys.stdout.isatty() else None
-            print(json.dumps(errors_told(data, self.lang), ensure_ascii=False, indent=indent, default=plain), flush=True)
+            print(self.encoded(data), flush=True)
         else:
             shown = text() if callable(text) else text
             if shown:
                 print(shown, flush=True)
+
+    def encoded(self, data: dict[str, Any]) -> str:
+        """A result as JSON, its errors in the reader's language. Where no person looks on it may hold rows that are encoded already,
+        as :class:`Encoded`."""
+        rows = {name: value for name, value in data.items() if isinstance(value, list) and value and isinstance(value[0], Encoded)}
+        rest = errors_told({name: value for name, value in data.items() if name not in rows}, self.lang)
+        # Indented for people only: indenting takes the slow encoder, seconds for a large fleet.
+        text = json.dumps(rest, ensure_ascii=False, indent=None if rows or not self.looked_on else 2, default=plain)
+        lists = ", ".join(f"{json.dumps(name)}: [{', '.join(value)}]" for name, value in rows.items())
+        return text if not rows else text[:-1] + (", " if rest else "") + lists + "}"
+
+    @property
+    def looked_on(self) -> bool:
+        """Whether a person reads the output as it comes."""
+        return sys.stdout.isatty()
 
     def t(self, text: str, /, **params: Any) -> str:
         """Marked text in the reader's language."""

@@ -124,6 +124,10 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
+class Encoded(str):
+    """A row of a result that is JSON already."""
+
+
 def errors_told(data: dict[str, Any], lang: str) -> dict[str, Any]:
     """A result whose kept errors, its own and those of its rows, are in the reader's language."""
     def told(row: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from console.deploy.playbook import Playbook
 from console.errors import InputError, UsageError, WorldError, code
+from console.facts.ports import listening as sockets
 from console.i18n import N_
 from console.steps import Change, Host, Task, kinds
 
@@ -163,13 +164,8 @@ class Order:
 
 def listening(host: Host) -> tuple[str, set[int]]:
     """The machine's architecture and the TCP ports on which something listens."""
-    machine, *rows = host.script("looking at the ports", _LISTENING).splitlines()
-    ports = set()
-    for row in rows:
-        parts = row.split()
-        if len(parts) > 3 and parts[3] == "0A" and ":" in parts[1]:
-            ports.add(int(parts[1].rsplit(":", 1)[1], 16))
-    return machine.strip(), ports
+    machine, _, rows = host.script("looking at the ports", _LISTENING).partition("\n")
+    return machine.strip(), {row["port"] for row in sockets(rows)}
 
 
 def free_port(server: str, first: int, taken: set[int]) -> int:

@@ -17,7 +17,7 @@ if ! command -v sudo >/dev/null 2>&1; then out="${out}sudo=absent
 else $flush; $limit sudo -n true >/dev/null 2>&1
 case $? in 0) out="${out}sudo=nopasswd
 ";; 124|137|143) (exit 124);; *) out="${out}sudo=refused-without-password
-";; esac; fi;; *) (exit 124);; esac"""
+";; esac; fi;; late) (exit 124);; *) (exit 1);; esac"""
 
 _ID = re.compile(r"uid=(\d{1,10})(?:\(([^()]{0,200})\))?")
 _GROUP = re.compile(r"\d{1,10}(?:\(([^()]{0,200})\))?")

@@ -23,6 +23,7 @@ SCRIPT_SLACK_BYTES = 64 << 10
 ABSENT, KEPT, HUNG = "absent", "kept", "hung"
 
 IDENTITY_S = 10
+"""How long a server may take to say who we are on it."""
 
 # Tools of vendors often lie where a login without a terminal does not look. A PATH that lacks /usr/bin was chosen
 # with care by whoever set up the account, and is left alone.
@@ -39,11 +40,12 @@ case ":$PATH:" in *:/usr/bin:*)
   done
   export PATH;;
 esac
-_mode=none
-account=$(timeout -k 1 {IDENTITY_S} id 2>/dev/null); _code=$?
+_mode=none same_start=
+account=$(timeout -k 1 {IDENTITY_S} id </dev/null 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|*:uid=*) _mode=coreutils;; *)
-account=$(timeout {IDENTITY_S} id 2>/dev/null); _code=$?
+account=$(timeout {IDENTITY_S} id </dev/null 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|143:*|*:uid=*) _mode=busybox;; esac;; esac
+[ -n "$account" ] || [ "$_mode" = none ] || account=late
 flush=tell _told='' _line='
 '
 clock() { _up=; read -r _up _rest 2>/dev/null </proc/uptime || _up=-; }
@@ -115,12 +117,13 @@ class Command:
     a program that did not end in its time is not asked again in the same script.
 
     An ``inline`` one is a script for the shell, ``("sh", "-c", script)``, that is run by the shell that is there, which spares the
-    server a process or two, and must leave that shell as it was, names that begin with a line below it included; its complaints are heard only when it ``needs`` another program. What
-    could hang in it stands behind ``$limit``, which ends it in
-    time, and expands to nothing where the script is run alone. What a ``quiet`` one says is told with what is due next; ``$flush``
-    ahead of what takes time has the marks told before it. ``files`` are what a command prints that reads files; ``whole`` says
-    that it is the text of one. A ``lasting`` one is not run again on a server that has not started anew since it was.
-    ``members`` are the commands that :func:`together` made one of."""
+    server a process or two. It must leave that shell as it was, and all names in it that begin with an underscore; its
+    complaints are heard only when it ``needs`` another program. What could hang in it stands behind ``$limit``, which ends it
+    in time, and expands to nothing where the script is run alone. What a ``quiet`` one says is told with what is due next;
+    ``$flush`` ahead of what takes time has the marks told before it.
+
+    ``files`` are what a command prints that reads files; ``whole`` says that it is the text of one. A ``lasting`` one is not run
+    again on a server that has not started anew since it was. ``members`` are the commands that :func:`together` made one of."""
 
     number: int
     argv: tuple[str, ...]
@@ -179,16 +182,14 @@ def _line(c: Command) -> str:
 
 
 def _files(c: Command, again: bool) -> list[str]:
-    """The lines that read the files of a command, or of its members. Whole ones come first, and their number."""
+    """The lines that read the files of a command, or of its members; whole ones come first, and are counted."""
     members = sorted(c.members or (c,), key=lambda member: not member.whole)
-    lines, whole = ["set --"], 0
+    lines = ["set --; _whole=0"]
     for member in members:
-        whole += member.whole
         lasts = f"kept {member.number} || " if again and member.lasting else ""
-        # Where something is kept, the whole ones are counted as they come.
-        count = " _whole=$((_whole + 1))" if member.whole else ""
-        lines.append(f"{lasts}{{ set -- \"$@\" {' '.join(member.files)};{count or ' :'}; }}")
-    return ["_whole=0", *lines, f'files {c.number} "$_whole" "$@"']
+        count = "_whole=$((_whole + 1))" if member.whole else ":"
+        lines.append(f"{lasts}{{ set -- \"$@\" {' '.join(member.files)}; {count}; }}")
+    return [*lines, f'files {c.number} "$_whole" "$@"']
 
 
 @dataclass

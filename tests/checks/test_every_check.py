@@ -248,6 +248,16 @@ def test_every_kind_of_way_out(fact: str, found: dict[str, Any], verdict: str) -
     assert judged_so.verdict == verdict, judged_so
 
 
+@pytest.mark.parametrize(("engines", "verdict"), [
+    ([{"name": "docker", "version": None, "daemon": False}], "fail"), ([{"name": "nvidia-ctk", "version": "1.17"}], "fail"),
+    ([{"name": "docker", "version": None, "daemon": False}, {"name": "podman", "version": "5.0", "daemon": True}], "pass"),
+    ([{"name": "docker", "version": "28.0", "daemon": True}], "pass")])  # fmt: skip
+def test_a_client_without_a_daemon_and_a_toolkit_are_no_engine(engines: list[dict[str, Any]], verdict: str) -> None:
+    values = nvidia() | {"containers.engines": engines}
+    told = {key: answer(key, value) for key, value in values.items()}
+    assert judge_one(CHECKS["host.container-engine"], told, site_of(values, R1)).verdict == verdict
+
+
 def test_a_clock_far_from_the_consoles_and_a_store_that_cannot_be_written() -> None:
     values = nvidia()
     values["time.sync"] |= {"console_offset_s": -7200.0}
