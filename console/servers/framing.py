@@ -148,11 +148,18 @@ LONGEST_PATH = 400
 def together(commands: Sequence[Command]) -> list[Command]:
     """The same, with those that read files made one, first of all: one process reads the files of all of them."""
     readers = tuple(c for c in commands if c.files)
-    others = [c for c in commands if not c.files]
-    return [_reading(FILES, readers), *others] if len(readers) > 1 else list(commands)
+    if len(readers) < 2:
+        return apart(commands)
+    return [_reading(FILES, readers), *(c for c in commands if not c.files)]
+
+
+def apart(commands: Sequence[Command]) -> list[Command]:
+    """The same, with each that reads files by itself."""
+    return [_reading(c.number, (c,)) if c.files else c for c in commands]
 
 
 def _reading(number: int, members: tuple[Command, ...]) -> Command:
+    # The limit is on what is read; each path stands ahead of each line, which is no part of an answer.
     return Command(number, ("grep",), max(c.timeout_s for c in members), FILES_LIMIT_BYTES, members=members)
 
 
@@ -167,7 +174,7 @@ def script(commands: Sequence[Command], boundary: str, start: str = "", settings
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
     for c in commands:
-        lines += _files(c, bool(start)) if c.members or c.files else [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c)]
+        lines += _files(c, bool(start)) if c.members else [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c)]
     # In a function, so that the shell has read the whole script before a command could touch its input.
     lines[3:] = ["all() {", *lines[3:], ":", "}", "all", f"printf '%s\\n%s done\\n' \"$_told\" {boundary}", "exit 0", ""]
     return "\n".join(lines).encode()
@@ -182,8 +189,8 @@ def _line(c: Command) -> str:
 
 
 def _files(c: Command, again: bool) -> list[str]:
-    """The lines that read the files of a command, or of its members; whole ones come first, and are counted."""
-    members = sorted(c.members or (c,), key=lambda member: not member.whole)
+    """The lines that read the files of a command's members; whole ones come first, and are counted."""
+    members = sorted(c.members, key=lambda member: not member.whole)
     lines = ["set --; _whole=0"]
     for member in members:
         lasts = f"kept {member.number} || " if again and member.lasting else ""
@@ -256,7 +263,7 @@ class Reader:
     """
 
     def __init__(self, commands: Sequence[Command], boundary: str):
-        self._commands = {c.number: c for given in commands for c in (given, *given.members)}
+        self._commands = {c.number: c for given in commands for c in (*given.members, given)}
         self._out, self._err = _Marks(boundary), _Marks(boundary)
         self._errors: dict[int, bytearray] = {}
         self._overflowed: set[int] = set()
@@ -347,12 +354,11 @@ class Reader:
 
     def _take(self, frame: Frame) -> None:
         """Keep what a command gave, apart for each if it was for several."""
-        command = self._commands[frame.number]
-        members = command.members or ((command,) if command.files else ())
+        members = self._commands[frame.number].members
         if members and not frame.truncated and not frame.kept:
             self.frames.pop(frame.number, None)
-            for member, apart in zip(members, spread(frame, members), strict=True):
-                self.frames.setdefault(member.number, apart)
+            for member, own in zip(members, spread(frame, members), strict=True):
+                self.frames.setdefault(member.number, own)
         else:
             self.frames[frame.number] = frame
 
@@ -364,10 +370,10 @@ def spread(frame: Frame, members: Sequence[Command]) -> list[Frame]:
     the lines ``path:line``. A file that is not there ends with 127, one that may not be read with 1.
     """
     code = 0 if frame.exit_code is not None else None
-    apart = [Frame(c.number, exit_code=code, absent=frame.absent, hung=frame.hung, ended=frame.ended, duration_s=frame.duration_s,
+    each = [Frame(c.number, exit_code=code, absent=frame.absent, hung=frame.hung, ended=frame.ended, duration_s=frame.duration_s,
                    started_up_s=frame.started_up_s) for c in members]
-    whole = {c.files[0].encode(): one for c, one in zip(members, apart, strict=True) if c.whole}
-    many = [one for c, one in zip(members, apart, strict=True) if not c.whole]
+    whole = {c.files[0].encode(): one for c, one in zip(members, each, strict=True) if c.whole}
+    many = [one for c, one in zip(members, each, strict=True) if not c.whole]
     patterns = tuple(c.files for c in members if not c.whole)
     last, owners = b"", []
     for line in bytes(frame.stdout).split(b"\n"):
@@ -384,10 +390,10 @@ def spread(frame: Frame, members: Sequence[Command]) -> list[Frame]:
             last, owners = path, [many[n] for n in _readers(path, patterns)] if len(path) <= LONGEST_PATH else []
         for one in owners:
             one.stdout += line + b"\n"
-    for c, one in zip(members, apart, strict=True):
+    for c, one in zip(members, each, strict=True):
         one.truncated = len(one.stdout) > c.limit_bytes
         del one.stdout[c.limit_bytes :]
-    return apart
+    return each
 
 
 @lru_cache(maxsize=4096)

@@ -313,8 +313,8 @@ def _run_all(link: SshTransport, commands: list[framing.Command], sudo: bool, de
         left = [c for c in commands if c.number not in frames]
         if not left or time.monotonic() > deadline:
             break
-        if framing.FILES not in frames:  # else one of them hangs or says too much, and each is read by itself
-            left = framing.together(left)
+        # Where one of the files hangs or is too long, each is read by itself the next time.
+        left = framing.apart(left) if framing.FILES in frames else framing.together(left)
         try:
             got, finished = _run_script(link, left, sudo, deadline, start, store, _hung(commands, frames))
         except SealiftError:

@@ -13,7 +13,7 @@ import pytest
 from console.assets import asset
 from console.errors import Cancelled, SealiftError
 from console.events import ServerResult
-from console.facts.fact import UNREADABLE, Fact
+from console.facts.fact import UNREADABLE, Fact, file_fact, files_fact, lines_of
 from console.i18n import Said
 from console.jobs.job import Context, NullContext
 from console.practice.host import HOSTS
@@ -89,6 +89,34 @@ def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, m
     assert time.monotonic() - started < 8 < GRACE_S + 30
     assert found["a.before"].value == "1" and found["c.after"].value == "2"
     assert found["b.stubborn"].state == "unreadable" and "1 s" in found["b.stubborn"].reason
+
+
+def test_a_file_that_hangs_costs_only_its_own_answer(practice_server, monkeypatch):
+    """All files are read together; when that does not come to its end, each by itself."""
+    monkeypatch.setattr(subject, "GRACE_S", 0.5)
+    server = practice_server()
+    for name in ("one", "stuck", "two"):
+        (server.home / name).write_text(f"{name}\n")
+    (server.tools / "grep").write_text("#!/bin/sh\ncase \"$*\" in *stuck*) exec sleep 30;; *) exec /usr/bin/grep \"$@\";; esac\n")
+    (server.tools / "grep").chmod(0o755)
+    wanted = [replace(file_fact(f"a.{name}", f"{server.home}/{name}", parse), timeout_s=1) for name in ("one", "stuck", "two")]
+    started = time.monotonic()
+    found = answers(server, *wanted, fact("b.after", "echo", "3"))
+    assert [f.state for f in found.values()] == ["value", "unreadable", "value", "value"] and time.monotonic() - started < 12
+    assert "1 s" in found["a.stuck"].reason and found["a.two"].value == "two"
+
+
+def test_files_that_are_too_long_together_are_read_apart(practice_server, monkeypatch):
+    monkeypatch.setattr(subject.framing, "FILES_LIMIT_BYTES", 3_000_000)
+    server = practice_server()
+    for name in ("one", "two"):
+        (server.home / name).write_text("x" * 99 + "\n" + "y\n" * 10_000)
+    (server.home / "long").write_text("z\n" * (STDOUT_LIMIT_BYTES // 2 + 1))
+    wanted = [file_fact(f"a.{name}", f"{server.home}/{name}", lambda text: len(text)) for name in ("one", "two", "long")]
+    wanted.append(files_fact("a.both", (f"{server.home}/t*", f"{server.home}/none"), lambda text: len(list(lines_of(text)))))
+    found = answers(server, *wanted, fact("b.after", "echo", "3"))
+    assert [f.state for f in found.values()] == ["value", "value", "unreadable", "value", "value"]
+    assert (found["a.one"].value, found["a.two"].value, found["a.both"].value) == (20_100, 20_100, 10_001) and "too long" in found["a.long"].reason
 
 
 def test_what_a_command_leaves_running_holds_nothing_up(practice_server):
