@@ -166,7 +166,7 @@ def test_facts_are_found_and_stand_on_their_evidence(qtbot, screen):
     facts = screen._details._facts
     assert facts.filter.rowCount() == 1
     facts.select_key("os.kernel")
-    assert "uname" in screen._details._evidence.evidence._command.text()
+    assert "/proc/sys/kernel/osrelease" in screen._details._evidence.evidence._command.text()
 
 
 def test_what_changed_since_the_inventory_before_is_listed(qtbot, screen):
