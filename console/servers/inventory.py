@@ -81,10 +81,14 @@ def known_facts() -> tuple[Fact, ...]:
 
 
 class InventoryService:
-    """Takes, keeps and compares inventories."""
+    """Takes, keeps and compares inventories.
+
+    Attributes:
+        gentle: set by a front end whose own thread must get its turn while a fleet answers.
+    """
 
     def __init__(self, engine: Engine):
-        self._engine = engine
+        self._engine, self.gentle = engine, False
         self._read_before: dict[tuple[str, bool], tuple[int, InventoryRecord]] = {}
         self._changes: dict[str, tuple[str, list[Difference]]] = {}
 
@@ -95,11 +99,11 @@ class InventoryService:
         What cannot change while a server runs is asked once for each of its starts, or again with ``full``.
         """
         records = self._engine.servers.select(list(names))
-        run, done = _Run(full), {}
+        run, done, threads = _Run(full), {}, self._engine.settings.get("inventory.threads")
         with ctx.on_cancel(run.close):
             try:
-                answers = crew.results(records, lambda record, turn: self._one(record, run, turn), self._engine.settings.get("inventory.threads"),
-                                       name="inventory", checkpoint=ctx.checkpoint)  # fmt: skip
+                answers = crew.results(records, lambda record, turn: self._one(record, run, turn), threads, name="inventory",
+                                       checkpoint=ctx.checkpoint, pace=crew.Pace(threads) if self.gentle else None)  # fmt: skip
                 for number, taken in enumerate(answers, 1):
                     done[taken.server] = self._tell(ctx, taken)
                     ctx.progress(number, len(records), "servers")

@@ -87,6 +87,35 @@ def test_work_that_changes_something_is_waited_for():
     assert sorted(ended) in ([0, 1, 2], [0, 1, 2, 3])
 
 
+def test_the_pace_gives_way_to_a_crowd_and_takes_what_is_free():
+    waits = iter([*[0.0] * 3, *[0.01] * 6, *[0.0] * 30])
+    ticks = iter(moment for wait in waits for moment in (0.0, wait))
+    pace, seen = crew.Pace(16, lambda: next(ticks), lambda: None), []
+    assert pace.now == crew.LEAST
+    for _look in range(39):
+        pace.look()
+        seen.append(pace.now)
+    assert seen[:3] == [8, 16, 16] and min(seen[3:9]) == crew.LEAST and seen[-1] == 16
+    assert crew.Pace(2).now == 2
+
+
+def test_a_pace_bounds_how_many_work_at_once():
+    now, most, lock = 0, 0, threading.Lock()
+    pace = crew.Pace(8, lambda: 0.0, lambda: None)
+    pace.look = lambda: None
+
+    def work(n: int, _turn: Turn) -> int:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        with lock:
+            now -= 1
+        return n
+
+    assert len(list(results(range(40), work, 8, pace=pace))) == 40 and most <= crew.LEAST
+
+
 def test_an_exception_of_the_work_is_the_takers():
     with pytest.raises(ZeroDivisionError):
         list(results([1, 0], lambda n, _turn: 1 // n, 1))
