@@ -13,7 +13,7 @@ from console.i18n import N_
 # Where a daemon of Docker may be reached. Without one nothing can answer, and the start of its client costs more than all the
 # rest of an inventory. A program that hung is not asked a second time.
 _DAEMON = r"""daemon() {
-case ":$hung:" in *:docker:*) return 1;; esac
+case ":$hung:" in *:docker:*) return 2;; esac
 command -v docker >/dev/null 2>&1 || return 1
 [ -z "$DOCKER_HOST" ] || return 0
 for s in /var/run/docker.sock /run/docker.sock "$XDG_RUNTIME_DIR/docker.sock" "$HOME/.docker/config.json"; do
@@ -23,8 +23,7 @@ return 1; }
 
 _ENGINES_SCRIPT = _DAEMON + r"""for t in docker podman nerdctl ctr crictl isula enroot apptainer nvidia-ctk nvidia-container-cli ascend-docker-runtime; do
 command -v "$t" >/dev/null 2>&1 || continue
-said='|no daemon'
-case $t in docker) daemon && said=;; *) said=;; esac
+said=; case $t in docker) daemon; case $? in 1) said='|no daemon';; 2) said='|late';; esac;; esac
 [ -n "$said" ] || { $flush; said=$($limit "$t" --version 2>/dev/null); }
 out="$out$t|${said%%
 *}
@@ -98,6 +97,6 @@ FACTS = [
     _ASKED,
     Fact("frameworks.images", _ASKED.argv, _ASKED.timeout_s, _framework_images, of=_ASKED.id, tool=_ASKED.tool),
     quiet_fact("containers.engines", _ENGINES_SCRIPT, 20, _engines),
-    quiet_fact("containers.docker", _DOCKER_SCRIPT, 20, _docker, tool="Docker daemon"),
+    quiet_fact("containers.docker", _DOCKER_SCRIPT, 20, _docker, needs="docker", tool="Docker daemon"),
     quiet_fact("containers.cdi", _CDI_SCRIPT, 5, _cdi),
 ]

@@ -25,12 +25,14 @@ same=; for g in $seen; do [ "$g" -ef "$f" ] && same=1; done
 [ -z "$same" ] || continue
 case $f in *[[:space:]*?[]*) ;; *) seen="$seen $f";; esac; fi
 asked=$((asked + 1)); [ "$asked" -le 24 ] || continue
-$flush; version=$("$f" -V 2>/dev/null </dev/null) || continue
+guard=$limit; case $f in /usr/bin/*|/bin/*) guard=;; esac
+$flush; version=$($guard "$f" -V 2>/dev/null </dev/null) || continue
 case $version in "Python 3."[0-9]*) ;; *) continue;; esac
 name=${version#Python 3.}; name=python3.${name%%[!0-9]*}; base=$home
 if [ -n "$config" ]; then while IFS=' =' read -r key value; do [ "$key" = home ] && base=${value%/bin}; done <"$config"; fi
 [ -d "$base/lib/$name" ] || [ -d "$base/lib64/$name" ] || { real=$(readlink -f "$f" 2>/dev/null); base=${real%/bin/*}; }
 [ -d "$base/lib/$name" ] || [ -d "$base/lib64/$name" ] || base=$($limit "$f" -I -S -c 'import sys; print(sys.base_prefix)' 2>/dev/null </dev/null)
+[ -n "$base" ] || base=/usr
 [ -n "$config" ] || home=$base
 venv=; for l in lib lib64; do [ -e "$base/$l/$name/venv/__init__.py" ] && [ -e "$base/$l/$name/ensurepip/__init__.py" ] && venv=venv; done
 out="$out$f|$version|$venv

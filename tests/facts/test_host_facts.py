@@ -236,6 +236,21 @@ def test_a_client_without_its_daemon_is_told_apart() -> None:
         {"name": "docker", "version": None, "daemon": False}, {"name": "podman", "version": "5.0.3", "daemon": True}]
 
 
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
+@pytest.mark.parametrize(("there", "hung", "version", "daemon"), [(True, "", "28.1.0", True), (False, "", None, False), (True, "docker", None, True)])
+def test_docker_is_asked_only_where_a_daemon_may_answer(tmp_path, there: bool, hung: str, version: str | None, daemon: bool) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho called >>{tmp_path}/log\necho Docker version 28.1.0, build abc\n")
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text("{}") if there else None
+    done = subprocess.run(BY_ID["containers.engines"].argv, capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "hung": hung})  # fmt: skip
+    if Path("/var/run/docker.sock").exists() or Path("/run/docker.sock").exists():
+        pytest.skip("this machine has a daemon of its own")
+    found = [entry for entry in parsed("containers.engines", done.stdout) if entry["name"] == "docker"]
+    assert found == [{"name": "docker", "version": version, "daemon": daemon}] and (tmp_path / "log").exists() is bool(version)
+
+
 def test_groups_of_a_directory_may_have_blanks() -> None:
     found = parsed("sudo.rights", "id=uid=1200(ada) gid=1200(domain users) groups=1200(domain users),27(sudo),4000 context=unconfined_u:unconfined_r\nsudo=absent\n")
     assert (found["user"], found["groups"], found["sudo"]) == ("ada", ["domain users", "sudo", "4000"], "absent")
