@@ -175,7 +175,7 @@ class Ansible:
         finally:
             for link in control.iterdir():
                 subprocess.run(("ssh", "-F", "none", "-o", f"ControlPath={link}", "-O", "exit", "any"), capture_output=True)
-            shutil.rmtree(control)
+            shutil.rmtree(control, ignore_errors=True)  # masters take their sockets away themselves, at times meanwhile
         assert done.returncode == 0, done.stdout[:2000] + done.stderr[-2000:]
         assert done.stdout.count("ok=1") == ENDPOINTS, done.stdout[-2000:]
 
