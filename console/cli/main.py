@@ -7,6 +7,7 @@ returns the exit code.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import gc
 import getpass
@@ -319,6 +320,9 @@ def main(
     words = sys.argv[1:] if argv is None else list(argv)
     _utf8()
     gc.set_threshold(*LITTER)
+    # What a large fleet left is given back as a whole when the process ends, not looked through once more.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     app: App | None = None
     try:
         args = _parsed(words)
@@ -349,7 +353,6 @@ def main(
         if app is not None:
             with contextlib.suppress(SealiftError):
                 app.close()
-        gc.freeze()  # what a large fleet left is given back as a whole, not looked through once more
 
 
 def _utf8() -> None:

@@ -26,7 +26,7 @@ def _tables(text: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         if line.split()[0] == "Filesystem":
-            inodes = "Inodes" in line and "Avail" not in line.replace("IAvail", "")
+            inodes = "-blocks" not in line  # in every df the column of space, and of space only, is one of blocks
             continue
         match = _ROW.fullmatch(line) if len(line) < 4000 else None
         if not match:

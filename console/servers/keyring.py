@@ -33,7 +33,7 @@ class Keyring:
         """Keep a secret; whether the keyring took it."""
         try:
             self._backend.set_password(SERVICE, self._name(server, kind), secret.reveal())
-        except Exception:
+        except Exception:  # as above: then it is kept for the session only
             return False
         return True
 
@@ -41,7 +41,7 @@ class Keyring:
         """Take a secret out, if it is there."""
         try:
             self._backend.delete_password(SERVICE, self._name(server, kind))
-        except Exception:
+        except Exception:  # as above: what is not there needs no taking out
             return
 
     def _name(self, server: str, kind: str) -> str:

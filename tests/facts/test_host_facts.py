@@ -44,6 +44,10 @@ def test_memory_and_disks() -> None:
     assert [entry["inodes_free"] for entry in read("disk.inodes")] == [58305112, 1499897044, None]
     both = BY_ID["disk.free"].parse((HOST / "disk.free.txt").read_text() + "\n" + (HOST / "disk.inodes.txt").read_text())
     assert both == read("disk.free")
+    busybox = ("Filesystem           1024-blocks    Used Available Capacity Mounted on\n/dev/vda 1000 400 600 40% /\n\n"
+               "Filesystem              Inodes      Used Available Use% Mounted on\n/dev/vda 77 7 70 9% /\n")
+    [space], [inodes] = BY_ID["disk.free"].parse(busybox), BY_ID["disk.inodes"].parse(busybox)
+    assert (space["size_bytes"], space["free_bytes"]) == (1024000, 614400) and (inodes["inodes"], inodes["inodes_free"]) == (77, 70)
     gnu = ("Filesystem              1K-blocks     Used    Avail   Inodes  IUsed    IFree Mounted on\n"
            "/dev/my disk           264212084 23521720 82869192 16777216 425419 16351797 /\nfuse 4 - 4 - - - /mnt/a b\n")
     assert BY_ID["disk.free"].parse(gnu) == [

@@ -15,7 +15,8 @@ def test_every_result_comes_once():
     assert list(results([], lambda n, _turn: n, 4)) == []
 
 
-def test_only_so_many_work_at_once():
+def most_at_once(threads: int, **more) -> int:
+    """How many of forty were ever at work together."""
     now, most, lock = 0, 0, threading.Lock()
 
     def work(n: int, _turn: Turn) -> int:
@@ -27,7 +28,12 @@ def test_only_so_many_work_at_once():
             now -= 1
         return n
 
-    assert len(list(results(range(40), work, 3))) == 40 and most <= 3
+    assert len(list(results(range(40), work, threads, **more))) == 40
+    return most
+
+
+def test_only_so_many_work_at_once():
+    assert most_at_once(3) <= 3
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -100,20 +106,9 @@ def test_the_pace_gives_way_to_a_crowd_and_takes_what_is_free():
 
 
 def test_a_pace_bounds_how_many_work_at_once():
-    now, most, lock = 0, 0, threading.Lock()
     pace = crew.Pace(8, lambda: 0.0, lambda: None)
     pace.look = lambda: None
-
-    def work(n: int, _turn: Turn) -> int:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        with lock:
-            now -= 1
-        return n
-
-    assert len(list(results(range(40), work, 8, pace=pace))) == 40 and most <= crew.LEAST
+    assert most_at_once(8, pace=pace) <= crew.LEAST
 
 
 def test_an_exception_of_the_work_is_the_takers():
