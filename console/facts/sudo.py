@@ -30,7 +30,9 @@ def _rights(text: str) -> dict[str, Any]:
     account = _ID.match(said.get("id", ""))
     if not account or "sudo" not in said:
         page.empty()
-    groups = said["id"].partition(" groups=")[2].partition(" context=")[0]
+    # The id of busybox leaves the list out where the account's own group is the only one.
+    _, listed, groups = said["id"].partition(" groups=")
+    groups = (groups if listed else said["id"].partition(" gid=")[2]).partition(" context=")[0]
     return {"uid": int(account[1]), "user": account[2], "groups": [group[1] or group[0] for group in _GROUP.finditer(groups)],
             "sudo": said["sudo"]}
 

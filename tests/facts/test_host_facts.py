@@ -258,6 +258,7 @@ def test_docker_is_asked_only_where_a_daemon_may_answer(tmp_path, there: bool, h
 def test_groups_of_a_directory_may_have_blanks() -> None:
     found = parsed("sudo.rights", "id=uid=1200(ada) gid=1200(domain users) groups=1200(domain users),27(sudo),4000 context=unconfined_u:unconfined_r\nsudo=absent\n")
     assert (found["user"], found["groups"], found["sudo"]) == ("ada", ["domain users", "sudo", "4000"], "absent")
+    assert parsed("sudo.rights", "id=uid=0(root) gid=0(root)\nsudo=absent\n")["groups"] == ["root"]
     with pytest.raises(InputError):
         parsed("sudo.rights", "sudo=absent\n")
 
