@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ MAX_PACKET_BYTES = 1 << 20
 BATCH_BYTES = 512 << 10
 """So much data goes to the system at once; more gained nothing on loopback."""
 
-CHANNEL_DATA = 94
+CHANNEL_DATA, CHANNEL_CLOSE = 94, 97
 TAG_BYTES = 16
 BLOCK_BYTES = 16
 HEAD = struct.Struct(">BBII")
@@ -44,6 +46,44 @@ class Bulk:
         self.channel, self.data, self.packet_bytes = channel, data, packet_bytes
 
 
+class Addressed:
+    """A message, or :class:`Bulk`, for a channel, so that it is known when it comes too late; see :class:`Gate`."""
+
+    def __init__(self, channel: paramiko.Channel, message: paramiko.Message | Bulk):
+        self.channel, self.message = channel, message
+
+    @property
+    def late(self) -> bool:
+        """Whether the channel is closed, and this is not what tells the peer so."""
+        return self.channel.closed and (isinstance(self.message, Bulk) or self.message.packet.getbuffer()[0] != CHANNEL_CLOSE)
+
+
+class Gate:
+    """Stands between a channel and its connection, and lets nothing of the channel out behind its close.
+
+    paramiko makes up a message under the channel's lock and sends it without, so that another thread's close, or the answer to the
+    peer's, may go out between. OpenSSH then ends the whole connection, with all that runs over it; and where it has given the
+    channel's number to the next, that one gets the data.
+    """
+
+    def __init__(self, link: paramiko.Transport, channel: paramiko.Channel):
+        # A channel that nobody holds any more closes itself, so that it must not be held by itself.
+        self._link, self._channel = link, weakref.ref(channel)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def _send_user_message(self, message: paramiko.Message | Bulk) -> None:
+        channel = self._channel()
+        self._link._send_user_message(message if channel is None else Addressed(channel, message))
+
+
+def gated(channel: paramiko.Channel) -> paramiko.Channel:
+    """``channel``, just opened, with a :class:`Gate` before it."""
+    channel.transport = Gate(channel.transport, channel)
+    return channel
+
+
 class Packets(Packetizer):
     """A packetizer that takes no memory for a peer's absurd promises, and sends :class:`Bulk` in one go.
 
@@ -57,6 +97,10 @@ class Packets(Packetizer):
     greeting = b""
     heard: Callable[[], None] | None = None
     _out: memoryview | None = None
+
+    def __init__(self, sock: Any):
+        super().__init__(sock)
+        self._in_order = threading.RLock()
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         found = super().read_message()
@@ -90,9 +134,14 @@ class Packets(Packetizer):
             and not self._own("dump_packets")
         )
 
-    def send_message(self, data: paramiko.Message | Bulk) -> None:
-        """Send one message, or :class:`Bulk` as many."""
-        if not isinstance(data, Bulk):
+    def send_message(self, data: paramiko.Message | Bulk | Addressed) -> None:
+        """Send one message, or :class:`Bulk` as many; what is :class:`Addressed` and late is dropped."""
+        if isinstance(data, Addressed):
+            # A channel counts as closed before its close is sent: what goes out here while it does not is before that.
+            with self._in_order:
+                if not data.late:
+                    self.send_message(data.message)
+        elif not isinstance(data, Bulk):
             super().send_message(data)
         elif self.takes_bulk:
             self._send_bulk(data)

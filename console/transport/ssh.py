@@ -38,6 +38,7 @@ from console.transport.handshake import (
     tuned_socket,
 )
 from console.transport.login import authenticate
+from console.transport.packets import gated
 from console.transport.problems import BUSY, CHANNEL_REFUSED, LOST, PORT_REFUSED, SUDO_PASSWORD_NEEDED, SUDO_REFUSED, TIMEOUT
 from console.transport.publickey import AUTHORITY
 from console.transport.streams import Capture, SshStream, close_channel
@@ -210,7 +211,7 @@ class SshTransport:
     def _exec(self, line: str) -> SshStream:
         # paramiko waits for the answer to an exec request without a deadline; closing the channel wakes it.
         try:
-            channel = self.link.open_session(timeout=self._open_s)
+            channel = gated(self.link.open_session(timeout=self._open_s))
             stream = SshStream(self, channel)
             with deadline(self._open_s, lambda: close_channel(channel)):
                 channel.exec_command(line)
@@ -341,7 +342,7 @@ class SshTransport:
     def channel_to(self, host: str, port: int, timeout_s: float = 10) -> paramiko.Channel:
         """A direct-tcpip channel to ``host:port`` as seen from the server."""
         try:
-            return self.link.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout_s)
+            return gated(self.link.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout_s))
         except paramiko.ChannelException as problem:
             raise PORT_REFUSED(server=self.server, host=host, port=port, reason=problem.text) from None
         except (paramiko.SSHException, EOFError, OSError) as problem:

@@ -75,7 +75,7 @@ class SshStream:
 
     def _send_bulk(self, view: memoryview) -> int:
         """Send as much of ``view`` as the command takes now, in many packets at once; waits until it takes some."""
-        channel, link = self.channel, self._transport.link
+        channel = self.channel
         with channel.lock:
             if channel.closed:
                 raise EOFError
@@ -84,7 +84,7 @@ class SshStream:
                 size += channel._wait_for_send_window(len(view) - size)
         if size:
             # Not under the channel's lock: while keys are being changed the channel must still hear.
-            link._send_user_message(Bulk(channel.remote_chanid, view[:size], channel.out_max_packet_size - PACKET_SPARE_BYTES))
+            channel.transport._send_user_message(Bulk(channel.remote_chanid, view[:size], channel.out_max_packet_size - PACKET_SPARE_BYTES))
         return size
 
     def close_stdin(self) -> None:
@@ -160,7 +160,7 @@ class SshStream:
         message.add_boolean(False)
         message.add_string(name)
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._transport.link._send_user_message(message)
+            self.channel.transport._send_user_message(message)
 
     def close(self) -> None:
         close_channel(self.channel)

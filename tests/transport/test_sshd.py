@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from console.errors import SealiftError
+from console.transport.packets import CHANNEL_DATA
 from console.transport.ssh import DATA_REKEY_BYTES, connect, offered_key
+from console.transport.streams import BULK_BYTES
 from console.transport.target import Login, Target
 
 SSHD, KEYGEN = "/usr/sbin/sshd", shutil.which("ssh-keygen")
@@ -235,3 +240,57 @@ def test_another_authority_vouches_for_nothing(sshd, keys):
     with pytest.raises(SealiftError) as caught:  # no certificate at all
         connect(replace(sshd(), host_keys=(other,)))
     assert caught.value.code == "ssh.host-key-unknown"
+
+
+LATE = {
+    "a few bytes": lambda stream: stream.write(b"late"),
+    "bulk": lambda stream: stream.write(bytes(BULK_BYTES)),
+    "the end of the input": lambda stream: stream.close_stdin(),
+    "a signal": lambda stream: stream.signal("TERM"),
+}
+
+
+@pytest.mark.parametrize("say", LATE.values(), ids=LATE)
+@pytest.mark.parametrize("ends", ["by us", "by the server"])
+def test_what_a_thread_still_had_to_say_on_a_closed_channel_does_not_cost_the_connection(host, monkeypatch, say, ends):
+    """sshd ends the whole connection, with all that runs over it, when anything comes for a channel that it has forgotten."""
+    sends, ready, go = paramiko.Transport._send_user_message, threading.Event(), threading.Event()
+
+    def held_up(link, message):
+        if threading.current_thread().name == "late":
+            ready.set()
+            assert go.wait(30)
+        sends(link, message)
+
+    def speak():
+        with contextlib.suppress(SealiftError):
+            say(stream)
+
+    with closing(connect(host)) as link:
+        stream = link.open(("sh", "-c", "read line; exit 3"))
+        monkeypatch.setattr(paramiko.Transport, "_send_user_message", held_up)
+        late = threading.Thread(target=speak, name="late")
+        late.start()
+        assert ready.wait(30)
+        if ends == "by us":
+            stream.close()
+        else:
+            sends(link.link, line_for(stream.channel))
+            assert stream.wait(30) == 3
+        # The server has answered the close when it has forgotten the channel; the number is then given to the next.
+        assert link.run(("echo", "between")).stdout == b"between\n"
+        follower = link.open(("cat",))
+        go.set()
+        late.join(30)
+        follower.write(b"mine")
+        follower.close_stdin()
+        assert follower.read(99) == b"mine" and follower.read(99) == b"" and follower.wait(30) == 0
+        assert link.run(("echo", "alive")).stdout == b"alive\n"
+
+
+def line_for(channel: paramiko.Channel) -> paramiko.Message:
+    message = paramiko.Message()
+    message.add_byte(bytes([CHANNEL_DATA]))
+    message.add_int(channel.remote_chanid)
+    message.add_string(b"line\n")
+    return message
