@@ -8,14 +8,17 @@ from typing import Any
 from console.facts.fact import quiet_fact
 from console.facts.grammar import clean, number, pairs
 
-# Asked of whatever keeps the clock; what is not running is not started by the question.
+# Asked of whatever keeps the clock. The time service is not started by the question; systemd's own answering service is, for some
+# seconds, and where it cannot start, its client waits for long: it is given little time, and not asked in other words then.
 _SCRIPT = r"""$flush; date -u +now=%s.%N
 up=; read -r up rest 2>/dev/null </proc/uptime
 out="up=$up
 console=$SEALIFT_NOW
 console_up=$SEALIFT_UP
 "
-if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then $limit timedatectl show 2>/dev/null || $limit timedatectl status 2>/dev/null; fi
+if [ -d /run/systemd/system ] && command -v timedatectl >/dev/null 2>&1; then
+  $limit timedatectl show 2>/dev/null || case $? in 124|137|143) ;; *) $limit timedatectl status 2>/dev/null;; esac
+fi
 if command -v chronyc >/dev/null 2>&1; then printf 'chrony=%s\n' "$($limit chronyc -n -c tracking 2>/dev/null)"
 elif command -v ntpq >/dev/null 2>&1; then printf 'ntpq=%s\n' "$($limit ntpq -c 'rv 0 offset,stratum,refid' 2>/dev/null | tr '\n' ' ')"
 elif [ -d /run/systemd/timesync ]; then $limit timedatectl timesync-status 2>/dev/null | sed 's/^ */timesync./'; fi; :"""
@@ -60,4 +63,4 @@ def _other_services(said: dict[str, str], words: dict[str, str]) -> dict[str, An
     return found
 
 
-FACTS = [quiet_fact("time.sync", _SCRIPT, 10, _sync)]
+FACTS = [quiet_fact("time.sync", _SCRIPT, 4, _sync)]

@@ -325,3 +325,15 @@ def test_this_machine_can_be_asked(fact) -> None:
             fact.parse(done.stdout)
         except InputError as problem:
             assert fact.id == "containers.docker", problem
+
+
+@pytest.mark.parametrize(("does", "asked"), [("exec sleep 30", ["show"]), ("exit 1", ["show", "status"]), ("echo NTPSynchronized=yes", ["show"])])
+def test_a_time_service_that_hangs_is_asked_once_and_one_too_old_for_the_question_in_other_words(tmp_path, does: str, asked: list[str]) -> None:
+    (tmp_path / "timedatectl").write_text(f"#!/bin/sh\n[ $1 = timesync-status ] || echo $1 >>{tmp_path}/log\n{does}\n")
+    (tmp_path / "timedatectl").chmod(0o755)
+    shell, option, script = BY_ID["time.sync"].argv
+    done = subprocess.run([shell, option, script.replace("/run/systemd/system", str(tmp_path))], capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "limit": "timeout 0.2"})  # fmt: skip
+    assert (tmp_path / "log").read_text().split() == asked
+    found = BY_ID["time.sync"].parse(done.stdout)
+    assert found["synchronized"] is (True if "yes" in does else None) and found["epoch_s"]
