@@ -46,10 +46,20 @@ _PATTERN = ("xid|nvrm: gpu at|fallen off the bus|amdgpu.*(error|reset|timeout|ra
             "|out of memory|hung_task|blocked for more than")
 _MOST_LINES = 400
 
-# The newest lines that match, by one process; a log that may not be read is no empty log.
-_SCRIPT = f"""{{ dmesg || echo '@@ refused'; }} | awk '/^@@ refused$/ {{ refused = 1 }}
+# The kernel's own records, read until it says that there are no more, cost a server half of what dmesg takes to print them, and
+# tell also what "dmesg -C" hides. Where they cannot be read so, or one was overwritten on the way, dmesg is asked. Of either, the
+# newest lines that match are kept, in the form of dmesg; a log that may not be read is no empty log.
+_SCRIPT = f"""{{ case $(dd if=/dev/kmsg iflag=nonblock ibs=8192 obs=1M 2>&1 >&3) in *'temporarily unavailable'*) ;;
+*) echo '@@ dmesg'; dmesg || echo '@@ refused';; esac; }} 3>&1 | awk 'BEGIN {{ records = 1 }}
+/^@@ dmesg$/ {{ records = n = 0; next }}
+/^@@ refused$/ {{ refused = 1 }}
+records && !/^[0-9]+,[0-9]+,[0-9]+,/ {{ next }}
 tolower($0) ~ /{_PATTERN}/ {{ kept[++n] = $0; delete kept[n - {_MOST_LINES}] }}
-END {{ for (i = n > {_MOST_LINES} ? n - {_MOST_LINES - 1} : 1; i <= n; i++) print kept[i]; exit refused + 0 }}'"""
+END {{ for (i = n > {_MOST_LINES} ? n - {_MOST_LINES - 1} : 1; i <= n; i++) {{
+  if (records) {{ at = index(kept[i], ";"); split(kept[i], head, ",")
+    kept[i] = sprintf("[%5d.%06d] %s", head[3] / 1000000, head[3] % 1000000, substr(kept[i], at + 1)) }}
+  print kept[i] }}
+exit refused + 0 }}'"""
 
 
 def _log(text: str) -> dict[str, Any]:

@@ -10,24 +10,30 @@ from console.facts.fact import shell_fact
 from console.facts.grammar import Page, clean
 from console.i18n import N_
 
+_ASKED = "ss -tn state listening"
+
 LISTENS = "0A"
 """The state of a socket that listens, in the kernel's tables (``TCP_LISTEN``, include/net/tcp_states.h)."""
 
-# Of the kernel's tables, which are read where ss is missing, all rows are made to find these.
-_SCRIPT = f"if command -v ss >/dev/null 2>&1; then ss -ltn; else grep -hs ' {LISTENS} ' /proc/net/tcp /proc/net/tcp6; :; fi"
+# With -l, ss would ask for the closed as well, and the kernel go through its table of all connections for them. Of its tables as
+# text, which are read where ss is missing, all rows are made to find these.
+_SCRIPT = f"if command -v ss >/dev/null 2>&1; then {_ASKED}; else grep -hs ' {LISTENS} ' /proc/net/tcp /proc/net/tcp6; :; fi"
 
 
 _ALL = frozenset(("*", "0.0.0.0", "::"))
-_ROW = re.compile(r"LISTEN\s+\d+\s+\d+\s+(\S{1,100}):(\d{1,5})\s+\S")
+_ROW = r"\d+\s+\d+\s+(\S{1,100}):(\d{1,5})\s+\S"
+_ROWS = {"State": re.compile(rf"LISTEN\s+{_ROW}"), "Recv-Q": re.compile(_ROW)}
+"""By the first word of the head: the state stands ahead unless only one was asked for."""
 
 
 def _listening(text: str) -> list[dict[str, Any]]:
-    """Rows of ``ss -ltn``, or those of :func:`listening`."""
-    page, found = Page(clean(text), "ss -ltn"), []
-    if not page.text.startswith("State"):
+    """Rows of ``ss``, or those of :func:`listening`."""
+    page, found = Page(clean(text), _ASKED), []
+    row = _ROWS.get(page.text.partition(" ")[0])
+    if row is None:
         return listening(text)
     for index, line in enumerate(page.lines[1:], 1):
-        match = _ROW.match(line)
+        match = row.match(line)
         if match:
             bare, port = match.groups()
             bare = bare.strip("[]").partition("%")[0]
@@ -62,4 +68,4 @@ def listening(text: str) -> list[dict[str, Any]]:
     return found
 
 
-FACTS = [shell_fact("net.listening", _SCRIPT, 10, _listening, tool="ss -ltn")]
+FACTS = [shell_fact("net.listening", _SCRIPT, 10, _listening, tool=_ASKED)]

@@ -224,6 +224,17 @@ def test_block_devices_and_what_they_lie_on() -> None:
     assert [(d["model"], d["rotational"]) for d in found[:4]] == [("ST4000", True), (None, True), ("SAMSUNG", False), (None, False)]
 
 
+def test_listening_sockets_with_their_state_and_without() -> None:
+    rows = "0      128    127.0.0.53%lo:53      0.0.0.0:*\n0      4096   [::]:22   [::]:*\n"
+    wanted = [{"address": "127.0.0.53", "port": 53, "everywhere": False}, {"address": "::", "port": 22, "everywhere": True}]
+    assert parsed("net.listening", "Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n" + rows) == wanted
+    stated = "State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n"
+    assert parsed("net.listening", stated + "".join(f"LISTEN {row}\n" for row in rows.splitlines())) == wanted
+    for wrong in (stated + rows, stated + rows.replace("0 ", "ESTAB 0 ")):
+        with pytest.raises(InputError, match="not a listening socket"):
+            parsed("net.listening", wrong)
+
+
 def test_listening_sockets_of_the_kernels_tables() -> None:
     rows = ("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
             "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
@@ -337,3 +348,29 @@ def test_a_time_service_that_hangs_is_asked_once_and_one_too_old_for_the_questio
     assert (tmp_path / "log").read_text().split() == asked
     found = BY_ID["time.sync"].parse(done.stdout)
     assert found["synchronized"] is (True if "yes" in does else None) and found["epoch_s"]
+
+
+_XIDS = "".join(f"4,{n},{n}000001,-;NVRM: Xid (PCI:0000:9b:00): {n}, pid=1\n SUBSYSTEM=pci Xid (PCI:0000:00:00): 1\n" for n in range(1, 500))
+
+
+@pytest.mark.parametrize(("records", "ends", "printed", "wanted", "code"), [
+    ("6,1,0,-;Linux\n4,2,3000042,-;NVRM: Xid (PCI:0000:9b:00): 79, name=a;b\n", "Resource temporarily unavailable", "no",
+     "[    3.000042] NVRM: Xid (PCI:0000:9b:00): 79, name=a;b\n", 0),
+    (_XIDS, "Resource temporarily unavailable", "no", "".join(f"[{n:5}.000001] NVRM: Xid (PCI:0000:9b:00): {n}, pid=1\n" for n in range(100, 500)), 0),
+    ("4,2,3000042,-;NVRM: Xid (PCI:0000:9b:00): 79\n", "Broken pipe", "[    9.1] Out of memory: Killed", "[    9.1] Out of memory: Killed\n", 0),
+    ("", "Operation not permitted", "[    9.1] amdgpu: GPU reset begin!", "[    9.1] amdgpu: GPU reset begin!\n", 0),
+    ("", "No such file or directory", None, "", 1),
+    ("", "Resource temporarily unavailable", "no", "", 0),
+], ids=["read", "the newest", "overwritten", "not allowed", "not even dmesg", "nothing"])
+@pytest.mark.parametrize("shell", ["sh", "bash", "busybox"])
+def test_the_kernel_log_is_read_from_its_records_or_else_from_dmesg(tmp_path, shell, records, ends, printed, wanted, code) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    (tmp_path / "records").write_text(records)
+    (tmp_path / "dd").write_text(f"#!/bin/sh\necho \"dd: error reading '/dev/kmsg': {ends}\" >&2\ncat {tmp_path}/records\nexit 1\n")
+    (tmp_path / "dmesg").write_text(f"#!/bin/sh\necho '{printed}'\n" if printed else "#!/bin/sh\nexit 1\n")
+    for name in ("dd", "dmesg"):
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([*(("busybox", "sh") if shell == "busybox" else (shell,)), "-c", BY_ID["kernel.log"].argv[2]], capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin"})  # fmt: skip
+    assert (done.stdout, done.returncode) == (wanted, code)
