@@ -104,9 +104,8 @@ class Settings:
             InputError: ``settings.unknown``.
         """
         setting = _declared(key)
-        with self._store.read() as db:
-            row = next(iter(db.query("SELECT value FROM settings WHERE key = ?", (key,))), None)
-        return setting.default if row is None else json.loads(row["value"])
+        found = self._store.rows("SELECT value FROM settings WHERE key = ?", (key,))
+        return json.loads(found[0]["value"]) if found else setting.default
 
     def set(self, key: str, text: str) -> tuple[Any, Any]:
         """Store the value that ``text`` means; the old and the new value.

@@ -28,9 +28,9 @@ UNKNOWN_TOOL = code(
     N_("Give the command line as it was run, such as: npu-smi info, or nvidia-smi -q -x."))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fact:
-    """A command and its parser.
+    """A command and its parser. Equal only to itself: answers are kept by it, thousands for a fleet.
 
     Attributes:
         id: dotted name, unique over the program, such as ``os.release``.

@@ -25,14 +25,14 @@ def meminfo_env(page: Page, more: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     names = _KEYS | _MORE if more else _KEYS
     for index, line in page.numbered():
-        match = _LINE.fullmatch(line.strip())
-        if not line.strip():
+        match = _LINE.fullmatch(line) or _LINE.fullmatch(line.strip())
+        if match is None and not line.strip():
             continue
-        key = line.split(":")[0].strip()
-        if not match or (names.get(key, "").endswith("kib") and not match[3]):
+        name = names.get(match[1]) if match else None
+        if match is None or (name is not None and name.endswith("kib") and not match[3]):
             page.fail(index, N_("this is not a line of /proc/meminfo"))
-        if match[1] in names:
-            found[names[match[1]]] = int(match[2])
+        if name is not None:
+            found[name] = int(match[2])
     if "mem_total_kib" not in found:
         page.empty()
     if not page.lines[-1].endswith("kB"):

@@ -180,6 +180,7 @@ def script(commands: Sequence[Command], boundary: str, start: str = "", settings
     return "\n".join(lines).encode()
 
 
+@lru_cache(maxsize=512)
 def _line(c: Command) -> str:
     needs, seconds = shlex.quote(c.needs or c.argv[0]), max(1, round(c.timeout_s))
     if c.inline:
@@ -215,6 +216,8 @@ class Frame:
     duration_s: float | None = None
     started_up_s: float | None = None
 
+
+_NUMBER, _CODE, _SECONDS = re.compile(rb"[0-9]{1,6}"), re.compile(rb"[0-9]{1,3}"), re.compile(rb"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 MARK_BYTES = 120
 """The longest text of a mark behind its boundary."""
@@ -329,7 +332,7 @@ class Reader:
             self.dropped_bytes += len(data)
 
     def _note(self, words: list[bytes]) -> None:
-        kind, number = words[0], int(words[1]) if len(words) > 1 and re.fullmatch(rb"[0-9]{1,6}", words[1]) else None
+        kind, number = words[0], int(words[1]) if len(words) > 1 and _NUMBER.fullmatch(words[1]) else None
         if kind == b"done" and len(words) == 1:
             self.finished, self.current = True, None
         elif kind == b"none" and len(words) == 3 and self._is_new(number):
@@ -346,7 +349,7 @@ class Reader:
 
     def _ended(self, frame: Frame, code: bytes, uptime: bytes) -> Frame:
         frame.ended, frame.absent, frame.kept, frame.hung = True, code == ABSENT.encode(), code == KEPT.encode(), code == HUNG.encode()
-        frame.exit_code = int(code) if re.fullmatch(rb"[0-9]{1,3}", code) else None
+        frame.exit_code = int(code) if _CODE.fullmatch(code) else None
         up = _seconds(uptime)
         if up is not None and frame.started_up_s is not None:
             frame.duration_s = max(0.0, round(up - frame.started_up_s, 2))
@@ -410,4 +413,4 @@ def _path_of(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 def _seconds(text: bytes) -> float | None:
-    return float(text) if re.fullmatch(rb"[0-9]{1,12}(\.[0-9]{1,3})?", text) else None
+    return float(text) if _SECONDS.fullmatch(text) else None

@@ -46,9 +46,10 @@ def judge(fact: Fact, evidence: dict[str, Any]) -> FactResult:
     The servers of a fleet say the same word for word about most things, and what was read once is not read again: values of
     different servers may be one object, which nobody changes.
     """
-    said, complaint, code, outcome = (evidence.get(key) for key in ("stdout", "stderr", "exit_code", "outcome"))
-    told = isinstance(said, str) and len(said) <= LONGEST_SHARED_CHARS and isinstance(complaint, str)
-    if told and isinstance(code, int | None) and code not in _TIMED_OUT and outcome in ("ran", "absent"):
+    get = evidence.get
+    said, complaint, code, outcome = get("stdout"), get("stderr"), get("exit_code"), get("outcome")
+    told = type(said) is str and len(said) <= LONGEST_SHARED_CHARS and type(complaint) is str
+    if told and (code is None or type(code) is int) and code not in _TIMED_OUT and outcome in ("ran", "absent"):
         state, value, reason = _same_answer(fact, said, complaint[:LONGEST_SHARED_CHARS], code, bool(evidence["truncated"]), outcome)
     else:
         state, value, reason = _answer(fact, evidence)

@@ -10,8 +10,9 @@ import contextlib
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlite_utils
 
@@ -84,6 +85,14 @@ class Store:
         """The database for reading."""
         with self._lock, self._translated():
             yield self._db
+
+    def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """What a query gives, for those that are asked for each server of a fleet: sqlite-utils puts each of its own between two
+        statements more, lest it should write."""
+        with self._lock, self._translated():
+            found = self._connection.execute(sql, params)
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found]
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite_utils.Database]:

@@ -19,8 +19,7 @@ def note(store: Store, servers: Iterable[str]) -> None:
 
 def noted(store: Store) -> list[str]:
     """Servers that may hold a key, by name."""
-    with store.read() as db:
-        return [row["server"] for row in db.query("SELECT server FROM push_keys ORDER BY server")]
+    return [row["server"] for row in store.rows("SELECT server FROM push_keys ORDER BY server")]
 
 
 def forget(store: Store, servers: Iterable[str]) -> None:

@@ -14,13 +14,11 @@ KEPT_INVENTORIES = 20
 
 def all_servers(store: Store, name: str | None = None) -> list[dict[str, Any]]:
     """Every entry, or the one of ``name``, by name, as ``{"record": dict, "host_keys": [str]}``."""
-    chosen = {"name": name}
-    with store.read() as db:
-        keys: dict[str, list[str]] = {}
-        for row in db.query("SELECT server, key FROM host_keys WHERE :name IS NULL OR server = :name "
-                            "ORDER BY trusted_at, rowid", chosen):
+    chosen, keys = {"name": name}, {}
+    with store.read():
+        for row in store.rows("SELECT server, key FROM host_keys WHERE :name IS NULL OR server = :name ORDER BY trusted_at, rowid", chosen):
             keys.setdefault(row["server"], []).append(row["key"])
-        return [{"record": json.loads(row["record"]), "host_keys": keys.get(row["name"], [])} for row in db.query(
+        return [{"record": json.loads(row["record"]), "host_keys": keys.get(row["name"], [])} for row in store.rows(
             "SELECT name, record FROM servers WHERE :name IS NULL OR name = :name ORDER BY name", chosen)]
 
 
@@ -64,17 +62,13 @@ def add_inventory(store: Store, server: str, taken_at: str, reached: bool, error
 
 def newest_inventory(store: Store, server: str, reached_only: bool = False) -> int | None:
     """The id of the newest inventory of a server."""
-    with store.read() as db:
-        rows = db.query("SELECT max(id) AS id FROM inventories WHERE server = ?"
-                        + (" AND reached = 1" if reached_only else ""), (server,))
-        return next(rows)["id"]
+    which = " AND reached = 1" if reached_only else ""
+    return store.rows(f"SELECT max(id) AS id FROM inventories WHERE server = ?{which}", (server,))[0]["id"]
 
 
 def inventories(store: Store, server: str, limit: int, reached_only: bool = False) -> list[dict[str, Any]]:
     """The newest inventories of a server, newest first."""
-    with store.read() as db:
-        rows = db.query("SELECT taken_at, reached, error, evidence FROM inventories WHERE server = ? "
-                        + ("AND reached = 1 " if reached_only else "") + "ORDER BY id DESC LIMIT ?", (server, limit))
-        return [{"taken_at": r["taken_at"], "reached": bool(r["reached"]),
-                 "error": json.loads(r["error"]) if r["error"] else None, "evidence": json.loads(r["evidence"])}
-                for r in rows]
+    which = "AND reached = 1 " if reached_only else ""
+    rows = store.rows(f"SELECT taken_at, reached, error, evidence FROM inventories WHERE server = ? {which}ORDER BY id DESC LIMIT ?", (server, limit))
+    return [{"taken_at": r["taken_at"], "reached": bool(r["reached"]), "error": json.loads(r["error"]) if r["error"] else None,
+             "evidence": json.loads(r["evidence"])} for r in rows]

@@ -125,9 +125,17 @@ def blocking_socket(sock: socket.socket) -> None:
 Heard = Callable[[], None] | None
 
 
+class _Link(paramiko.Transport):
+    """A connection that leaves unread what a server has to say to those who look for faults in it; OpenSSH says much at each
+    log-in."""
+
+    def _parse_debug(self, message: paramiko.Message) -> None:
+        pass
+
+
 def handshake(target: Target, sock: socket.socket | Through, timeout_s: float, heard: Heard = None) -> paramiko.Transport:
     """Agree on keys with the peer; the host key is known afterwards, and not yet judged."""
-    link = paramiko.Transport(sock, packetizer_class=Packets)
+    link = _Link(sock, packetizer_class=Packets)
     link.packetizer.heard = heard
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
     link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
