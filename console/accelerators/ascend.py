@@ -12,7 +12,7 @@ from console.accelerators.models import by_chip
 from console.accelerators.toolerrors import raise_tool_error, tool_error
 from console.accelerators.topology import parse_topology
 from console.errors import SealiftError
-from console.facts.fact import Fact, file_fact, quiet_fact
+from console.facts.fact import ENDS, Fact, file_fact, quiet_fact
 from console.facts.grammar import Page, clean, shown, whole
 from console.i18n import N_
 
@@ -23,11 +23,11 @@ _NETWORK = """for i in $(npu-smi info -m 2>/dev/null | head -c 65536 | awk 'NR >
 for t in ip link net_health tls; do printf '@@ %s %s\\n' "$i" "$t"; hccn_tool -i "$i" "-$t" -g; printf '\\n'; done; done
 exit 0"""
 
-_CANN = """m= found=
+_CANN = ENDS + """m= found=
 for d in /usr/local/Ascend/ascend-toolkit/latest /usr/local/Ascend/cann /usr/local/Ascend/nnrt/latest; do
 [ -d "$d" ] || continue; $flush; m=${m:-$(uname -m)}
 for f in "$d/$m-linux/ascend_toolkit_install.info" "$d/ascend_toolkit_install.info" \\
-"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || (exit 127)"""
+"$d/$m-linux/ascend_cann_install.info"; do [ -z "$found" ] && [ -r "$f" ] && cat "$f" 2>/dev/null && found=1; done; done; [ -n "$found" ] || ends 127"""
 
 _NODES = """for f in /dev/davinci* /dev/devmm_svm /dev/hisi_hdc; do [ ! -e "$f" ] || break; done
 [ ! -e "$f" ] || $flush; [ ! -e "$f" ] || ls -l /dev/davinci* /dev/devmm_svm /dev/hisi_hdc 2>/dev/null; :"""

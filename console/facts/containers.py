@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from console.facts import frameworks
-from console.facts.fact import Fact, quiet_fact
+from console.facts.fact import ENDS, Fact, quiet_fact
 from console.facts.grammar import Page, clean, shown, strict_json
 from console.i18n import N_
 
 # Where a daemon of Docker may be reached. Without one nothing can answer, and the start of its client costs more than all the
 # rest of an inventory. A program that hung is not asked a second time.
-_DAEMON = r"""daemon() {
+_DAEMON = ENDS + r"""daemon() {
 case ":$hung:" in *:docker:*) return 2;; esac
 command -v docker >/dev/null 2>&1 || return 1
 [ -z "$DOCKER_HOST" ] || return 0
@@ -30,7 +30,7 @@ out="$out$t|${said%%
 "; done; :"""
 
 _DOCKER_SCRIPT = _DAEMON + r"""if daemon; then $flush; $limit docker info --format '{{json .}}'
-else (exit 127); fi"""
+else ends 127; fi"""
 
 # Podman makes folders and leaves a process behind when it is asked for its images; its own list is a file.
 _IMAGES_SCRIPT = _DAEMON + r"""late=
@@ -40,7 +40,8 @@ case $? in 124|137|143) late=124;; *)
 $limit docker ps --format 'running|{{.Image}}|{{.Names}}' 2>/dev/null;; esac; fi
 for f in /var/lib/containers/storage/overlay-images/images.json "$HOME/.local/share/containers/storage/overlay-images/images.json"; do
 [ -r "$f" ] && $flush && grep -o '"names":\[[^]]*\]' "$f" | tr ',[]' '\n\n\n' | sed -n 's/^"\([^"]*\)"$/podman|\1/p'; done
-[ -z "$late" ] || (exit "$late")"""
+[ -z "$late" ] || ends "$late"
+"""
 
 _CDI_SCRIPT = r"""for f in /etc/cdi/* /var/run/cdi/*; do [ -f "$f" ] || continue
 $flush; printf '%s|%s\n' "$f" "$(sed -n 's/^"\{0,1\}kind"\{0,1\}: *//p' "$f" 2>/dev/null | head -n 1)"; done; :"""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from console.facts.fact import Fact, files_fact, lines_of, quiet_fact
+from console.facts.fact import ENDS, Fact, files_fact, lines_of, quiet_fact
 from console.facts.grammar import Page, clean, shown, strict_json, whole
 
 # The names in the order of preference; those that are not English are of util-linux's own translations: Chinese,
@@ -112,7 +112,7 @@ def _numa(text: str) -> list[dict[str, Any]]:
 
 # What holds the server is told by its own files, and by the processor, which lscpu asks; only where that has no answer of its
 # own, as on Arm, systemd is asked, whose start costs more than all the rest.
-_SCRIPT = r"""$flush
+_SCRIPT = ENDS + r"""$flush
 if command -v lscpu >/dev/null 2>&1; then said=$(lscpu); code=$?
 else said=$(printf 'Architecture: %s\nCPU(s): %s\n' "$(uname -m)" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc)"
 sed -n 's/^model name[[:space:]]*: /Model name: /p; s/^flags[[:space:]]*: /Flags: /p' /proc/cpuinfo 2>/dev/null | head -n 2); code=0; fi
@@ -131,7 +131,8 @@ command -v systemd-detect-virt >/dev/null 2>&1 && kind=$($limit systemd-detect-v
 out="$out${kind:+Held by: $kind
 }$said
 "; fi
-[ "$code" = 0 ] || (exit "$code")"""
+[ "$code" = 0 ] || ends "$code"
+"""
 
 _HYPERVISORS = {"kvm": "kvm", "microsoft": "microsoft", "vmware": "vmware", "xen": "xen", "oracle": "oracle", "parallels": "parallels",
                 "bochs": "bochs", "ibm": "powervm", "acrn": "acrn"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import Fact, file_fact, files_fact, lines_of, shell_fact
+from console.facts.fact import ENDS, Fact, file_fact, files_fact, lines_of, shell_fact
 from console.facts.grammar import Page, clean, pairs, shown, whole
 from console.i18n import N_
 
@@ -13,8 +13,8 @@ _ROW = re.compile(r"(.+?)\s+(\d+|-)\s+(\d+|-)\s+(-?\d+|-)\s+(?:(\d+|-)\s+(\d+|-)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 # One call tells of space and inodes; where df cannot do that, as in busybox, or fails on one of the file systems, two do.
-_DF = r"""table() { $limit df -k --output=source,size,used,avail,itotal,iused,iavail,target "$@" 2>/dev/null && return
-case $? in 124|137|143) (exit 124); return;; esac
+_DF = ENDS + r"""table() { $limit df -k --output=source,size,used,avail,itotal,iused,iavail,target "$@" 2>/dev/null && return
+case $? in 124|137|143) ends 124; return;; esac
 $limit df -kP "$@" || return; echo; $limit df -iP "$@" 2>/dev/null; return 0; }
 """
 
@@ -120,12 +120,13 @@ def _raid(text: str) -> list[dict[str, Any]]:
     return arrays
 
 
-# The folder need not be there yet; then it is about the one in which it would be made. Links are followed.
+# The folder need not be there yet; then it is about the one in which it would be made. Links are followed, where there are any.
 _STORE_SCRIPT = _DF + r"""s=${SEALIFT_STORE:-"~/sealift"}; case $s in "~/"*) s=$HOME/${s#"~/"};; esac
 d=$s; while [ -n "$d" ] && [ ! -d "$d" ]; do d=${d%/*}; done; d=${d:-/}
 [ "$d" = "$s" ] && there=yes || there=no
 [ -w "$d" ] && writable=yes || writable=no
-d=$(cd "$d" 2>/dev/null && pwd -P || printf %s "$d")
+linked=; case $d/ in [!/]*|*//*|*/./*|*/../*) linked=1;; *) e=$d; while [ -n "$e" ]; do [ ! -L "$e" ] || linked=1; e=${e%/*}; done;; esac
+[ -z "$linked" ] || d=$(cd "$d" 2>/dev/null && pwd -P || printf %s "$d")
 printf 'store=%s\nfolder=%s\nthere=%s\nwritable=%s\n\n' "$s" "$d" "$there" "$writable"
 table "$d"
 """

@@ -79,6 +79,10 @@ QUIET = "out=\n", '\ncode=$?; printf %s "$out"; (exit "$code")'
 """What is put around a quiet script, so that it can be run alone too."""
 
 
+ENDS = 'ends() { return "$1"; }\n'
+"""A function for the shell that ends a script with a code, where ``exit`` must not be and a subshell would cost a process."""
+
+
 def shell_fact(id: str, script: str, timeout_s: float, parse: Callable[[str], Any], **more: Any) -> Fact:
     """A fact that a script for the shell tells; see ``inline``."""
     return Fact(id, ("sh", "-c", script), timeout_s, parse, inline=True, **more)

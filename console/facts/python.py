@@ -14,10 +14,13 @@ from console.facts.grammar import clean
 # their own, which lead there too, each; of the many shims of a version manager, each slow and most of them for nothing, only
 # the one in use is, and asked where it leads.
 _SCRIPT = frameworks.LOOK + r"""
+where() { f=; rest=$PATH:
+while [ -n "$rest" ] && [ -z "$f" ]; do d=${rest%%:*}; rest=${rest#*:}; [ -f "$d/$1" ] && [ -x "$d/$1" ] && f=$d/$1; done
+case $f in /*) ;; *) f=$(command -v "$1");; esac; }
 asked=0 seen=
 for p in python3 python3.8 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 /opt/*/bin/python3 /opt/*/envs/*/bin/python3 \
 "$HOME"/*/bin/python3 "$HOME"/.[!.]*/bin/python3 "$HOME"/*/envs/*/bin/python3; do
-case $p in /*) f=$p; [ -x "$f" ] || continue;; *) command -v "$p" >/dev/null 2>&1 || continue; f=$(command -v "$p");; esac
+case $p in /*) f=$p; [ -x "$f" ] || continue;; *) command -v "$p" >/dev/null 2>&1 || continue; where "$p";; esac
 case $p:$f in python3:*) ;; *:*/shims/*) continue;; esac
 home=${f%/bin/*}; config=$home/pyvenv.cfg
 if [ ! -r "$config" ]; then config=

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from console.facts.fact import quiet_fact
+from console.facts.fact import ENDS, quiet_fact
 from console.facts.grammar import Page, clean, pairs
 
 # Directories of accounts may hang, and sudo with them; what it did not answer is no refusal.
-_SCRIPT = r"""said=$account; [ -n "$said" ] || { $flush; said=$($limit id); }
+_SCRIPT = ENDS + r"""said=$account; [ -n "$said" ] || { $flush; said=$($limit id); }
 case $said in uid=*) out="id=$said
 "
 if ! command -v sudo >/dev/null 2>&1; then out="${out}sudo=absent
 "
 else $flush; $limit sudo -n true >/dev/null 2>&1
 case $? in 0) out="${out}sudo=nopasswd
-";; 124|137|143) (exit 124);; *) out="${out}sudo=refused-without-password
-";; esac; fi;; late) (exit 124);; *) (exit 1);; esac"""
+";; 124|137|143) ends 124;; *) out="${out}sudo=refused-without-password
+";; esac; fi;; late) ends 124;; *) ends 1;; esac"""
 
 _ID = re.compile(r"uid=(\d{1,10})(?:\(([^()]{0,200})\))?")
 _GROUP = re.compile(r"\d{1,10}(?:\(([^()]{0,200})\))?")
