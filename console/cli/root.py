@@ -18,8 +18,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from console.cli.key import load_signing_key
 from console.errors import EXIT_DONE, InputError, WorldError, code
 from console.i18n import N_
@@ -93,6 +91,8 @@ def _opened(raw: bytes) -> Any:
 
 
 def _make(args: argparse.Namespace, app: Any) -> int:
+    import yaml
+
     from console.trust import root
 
     previous = _opened(read_file(args.previous)) if args.previous else None

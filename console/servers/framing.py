@@ -40,7 +40,7 @@ case ":$PATH:" in *:/usr/bin:*)
   done
   export PATH;;
 esac
-_mode=none same_start=
+_mode=none _gone= same_start=
 account=$(timeout -k 1 {IDENTITY_S} id </dev/null 2>/dev/null); _code=$?
 case $_code:$account in 124:*|137:*|*:uid=*) _mode=coreutils;; *)
 account=$(timeout {IDENTITY_S} id </dev/null 2>/dev/null); _code=$?
@@ -60,7 +60,8 @@ end() { [ -z "$_ran" ] || clock; _ran=; _told="$_told$_line$mark end $1 $2 $_up$
 none() { _told="$_told$_line$mark none $1 $2$_line"; }
 can() {
   case ":$hung:" in *":$2:"*) none "$1" hung; return 1;; esac
-  command -v "$2" >/dev/null 2>&1 || { none "$1" absent; return 1; }
+  case $_gone: in *":$2:"*) none "$1" absent; return 1;; esac
+  command -v "$2" >/dev/null 2>&1 || { _gone=$_gone:$2; none "$1" absent; return 1; }
 }
 stuck() {
   case $3:$_since:$1 in *::*|*:-:*|*:sh) ;; 124:*|137:*|143:*) [ $((${_up%.*} - _since)) -lt $(($2 - 1)) ] || hung=$hung:$1;; esac
