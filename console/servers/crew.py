@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +25,10 @@ CHECK_S = 0.3
 LEAST, CROWDED_S, FREE_S = 4, 0.0004, 0.0001
 """Never fewer than so many at once for a crowd; and what it takes to be one, and to be none: the time, on average of the last, in which
 the interpreter comes back to a thread that gave it away. A window's thread waits for it as long, hundreds of times for each picture."""
+
+BEHIND = 5
+"""How much nicer than the window's thread those beside it are, so that it gets a processor first; not more, or what else runs on the
+machine would keep from its end whoever holds the interpreter."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,6 +72,20 @@ class Pace:
             self.now = min(self.now * 2, self._most)
 
 
+def _step_behind() -> None:
+    """Give this thread, and those that it starts, a lower priority, where the system has one for each."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            own = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + BEHIND)
+    elif sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.GetCurrentThread.restype = ctypes.c_void_p
+        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), -1)  # THREAD_PRIORITY_BELOW_NORMAL
+
+
 def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads: int, *, name: str = "crew",
             checkpoint: Callable[[], object] = lambda: None, most: int = MOST, finish: bool = False, pace: Pace | None = None) -> Iterator[Result]:  # fmt: skip
     """What ``work`` gives for each item, as it comes; ``threads`` at a time, or as many as ``pace`` says, those not counted that take long.
@@ -77,6 +98,8 @@ def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads
     waiting, running, ended = deque(items), dict[int, Turn](), queue.SimpleQueue()
 
     def run(number: int, item: Item, turn: Turn) -> None:
+        if pace:
+            _step_behind()
         try:
             ended.put((number, work(item, turn), None))
         except BaseException as problem:  # it belongs to whoever takes the results

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
 
 from console.servers import crew
-from console.servers.crew import Turn, results
+from console.servers.crew import BEHIND, Pace, Turn, results
 
 
 def test_every_result_comes_once():
@@ -109,6 +111,24 @@ def test_a_pace_bounds_how_many_work_at_once():
     pace = crew.Pace(8, lambda: 0.0, lambda: None)
     pace.look = lambda: None
     assert most_at_once(8, pace=pace) <= crew.LEAST
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
+@pytest.mark.parametrize("pace", [None, Pace(2)], ids=["alone", "beside a window"])
+def test_beside_a_window_work_and_what_it_starts_come_behind(pace):
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(_item, _turn) -> tuple[int, ...]:
+        inner: list[int] = []
+        begun = threading.Thread(target=lambda: inner.append(nice()))
+        begun.start()
+        begun.join()
+        return nice(), *inner
+
+    before = nice()
+    wanted = before + (BEHIND if pace else 0)
+    assert list(results(range(3), work, 2, pace=pace)) == [(wanted, wanted)] * 3 and nice() == before
 
 
 def test_an_exception_of_the_work_is_the_takers():
