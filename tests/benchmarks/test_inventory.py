@@ -226,6 +226,7 @@ def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, qtbot
     from tests.ui.heartbeat import LONG_S, Heartbeat
     from tests.ui.test_screens import opened, settled
     from ui.app import TURN_S
+    from ui.window import SCREENS
 
     # They stand for other machines, which take no processor's time from this one.
     for server in fleet.servers:
@@ -239,6 +240,7 @@ def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, qtbot
         try:
             application.window.show_screen("site")
             settled(qtbot, application.window)
+            qtbot.waitUntil(lambda: len(application.window.screens) == len(SCREENS), timeout=60_000)  # a moment after it opened
             screen = application.window.current()
             names = tuple(view.name for view in screen._views)
             sys.setswitchinterval(TURN_S)
