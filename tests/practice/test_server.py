@@ -167,7 +167,7 @@ def test_a_command_that_ends_at_once_was_answered_first(server, monkeypatch):
     sent, ended = paramiko.Transport._send_user_message, threading.Event()
 
     def held_up(link, data):
-        if data.packet.getbuffer()[:1] == cMSG_CHANNEL_SUCCESS:
+        if link.server_mode and data.packet.getbuffer()[:1] == cMSG_CHANNEL_SUCCESS:
             ended.wait(0.3)
         sent(link, data)
 

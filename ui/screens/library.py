@@ -331,7 +331,7 @@ class LibraryScreen(Screen):
         for one in back:
             one.setObjectName("receipt-back")
         self._tell(Banner("ok", t("{title} is in the library.", title=release.title), f"{said} {again}".strip(), *back,
-                          button(t("&Show it"), lambda: self._tabs.setCurrentIndex(0), role="primary")))
+                          button(t("Show &it"), lambda: self._tabs.setCurrentIndex(0), role="primary")))
         self.refresh()
 
     def _put_receipt(self, release: Any, drive: Path) -> None:
