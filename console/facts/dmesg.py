@@ -47,19 +47,21 @@ _PATTERN = ("xid|nvrm: gpu at|fallen off the bus|amdgpu.*(error|reset|timeout|ra
 _MOST_LINES = 400
 
 # The kernel's own records, read until it says that there are no more, cost a server half of what dmesg takes to print them, and
-# tell also what "dmesg -C" hides. Where they cannot be read so, or one was overwritten on the way, dmesg is asked. Of either, the
-# newest lines that match are kept, in the form of dmesg; a log that may not be read is no empty log.
-_SCRIPT = f"""{{ case $(dd if=/dev/kmsg iflag=nonblock ibs=8192 obs=1M 2>&1 >&3) in *'temporarily unavailable'*) ;;
-*) echo '@@ dmesg'; dmesg || echo '@@ refused';; esac; }} 3>&1 | awk 'BEGIN {{ records = 1 }}
+# tell also what "dmesg -C" hides. Where they cannot be read so, there is none, or one was overwritten on the way, dmesg is asked. Of
+# either, the newest lines that match are kept, in the form of dmesg. A log that may not be read is no empty log, nor is what a
+# container has in that place.
+_SCRIPT = f"""{{ said=$(dd if=/dev/kmsg iflag=nonblock ibs=8192 obs=1M 2>&1 >&3)
+case $said in *'0+0 records in'*) said=;; esac; case $said in *'temporarily unavailable'*) ;; *) echo '@@ dmesg'; dmesg || echo '@@ refused';; esac; }} 3>&1 | awk 'BEGIN {{ records = 1 }}
 /^@@ dmesg$/ {{ records = n = 0; next }}
 /^@@ refused$/ {{ refused = 1 }}
 records && !/^[0-9]+,[0-9]+,[0-9]+,/ {{ next }}
+{{ read++ }}
 tolower($0) ~ /{_PATTERN}/ {{ kept[++n] = $0; delete kept[n - {_MOST_LINES}] }}
 END {{ for (i = n > {_MOST_LINES} ? n - {_MOST_LINES - 1} : 1; i <= n; i++) {{
   if (records) {{ at = index(kept[i], ";"); split(kept[i], head, ",")
     kept[i] = sprintf("[%5d.%06d] %s", head[3] / 1000000, head[3] % 1000000, substr(kept[i], at + 1)) }}
   print kept[i] }}
-exit refused + 0 }}'"""
+exit refused || (records && !read) }}'"""
 
 
 def _log(text: str) -> dict[str, Any]:

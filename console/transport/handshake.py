@@ -33,8 +33,8 @@ from console.transport.target import Target
 
 KEY_EXCHANGES = ("mlkem768x25519-sha256", "ecdh-sha2-nistp256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521",
                  "diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256", "diffie-hellman-group14-sha256")  # fmt: skip
-"""What also a quantum computer could not undo first, where both sides have it. Before that, OpenSSH computes Curve25519 by code of its
-own and P-256, of the same strength (RFC 9142), by OpenSSL: 5 of some 32 ms that a log-in costs a server (OpenSSH 9.2, perf)."""
+"""First what a quantum computer could not undo either, where both sides have it. Else P-256 ahead of Curve25519, which is as strong (RFC 9142):
+OpenSSL computes the one, OpenSSH the other by code of its own, which is 5 of some 32 ms that a log-in costs a server (OpenSSH 9.2, perf)."""
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")

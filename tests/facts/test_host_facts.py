@@ -360,14 +360,18 @@ _XIDS = "".join(f"4,{n},{n}000001,-;NVRM: Xid (PCI:0000:9b:00): {n}, pid=1\n SUB
     ("4,2,3000042,-;NVRM: Xid (PCI:0000:9b:00): 79\n", "Broken pipe", "[    9.1] Out of memory: Killed", "[    9.1] Out of memory: Killed\n", 0),
     ("", "Operation not permitted", "[    9.1] amdgpu: GPU reset begin!", "[    9.1] amdgpu: GPU reset begin!\n", 0),
     ("", "No such file or directory", None, "", 1),
-    ("", "Resource temporarily unavailable", "no", "", 0),
-], ids=["read", "the newest", "overwritten", "not allowed", "not even dmesg", "nothing"])
+    ("6,1,0,-;Linux\n", "Resource temporarily unavailable", "amdgpu: GPU reset begin!", "", 0),
+    ("", "Resource temporarily unavailable", "[    9.1] amdgpu: GPU reset begin!", "[    9.1] amdgpu: GPU reset begin!\n", 0),
+    ("", "Resource temporarily unavailable", None, "", 1),
+    ("a terminal\n", "Resource temporarily unavailable", "no", "", 1),
+], ids=["read", "the newest", "overwritten", "not allowed", "not even dmesg", "nothing bad", "no record", "no record and no dmesg", "no records of a kernel"])
 @pytest.mark.parametrize("shell", ["sh", "bash", "busybox"])
 def test_the_kernel_log_is_read_from_its_records_or_else_from_dmesg(tmp_path, shell, records, ends, printed, wanted, code) -> None:
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
     (tmp_path / "records").write_text(records)
-    (tmp_path / "dd").write_text(f"#!/bin/sh\necho \"dd: error reading '/dev/kmsg': {ends}\" >&2\ncat {tmp_path}/records\nexit 1\n")
+    counted = f"0+{len(records.splitlines())} records in"
+    (tmp_path / "dd").write_text(f"#!/bin/sh\necho \"dd: error reading '/dev/kmsg': {ends}\" >&2\ncat {tmp_path}/records\necho {counted} >&2\nexit 1\n")
     (tmp_path / "dmesg").write_text(f"#!/bin/sh\necho '{printed}'\n" if printed else "#!/bin/sh\nexit 1\n")
     for name in ("dd", "dmesg"):
         (tmp_path / name).chmod(0o755)
