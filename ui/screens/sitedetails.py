@@ -153,6 +153,8 @@ class Details(Card):
 
     def show_view(self, view: ServerView, device: DeviceKey | None, asking: bool = False) -> None:
         """Show a server, and one of its devices where one was picked."""
+        if (view, device, asking) == (self._view, self._device, self._asking):
+            return
         if view is not self._view:
             self._filled.clear()
         moved = device is not None and (device != self._device or self._view is None or view.name != self._view.name)
@@ -162,7 +164,9 @@ class Details(Card):
             self._ask.setEnabled(not asking)
         self._name.setText(view.name)
         self._badge.show_status(tone, word, icon)
-        self._tabs.setTabText(CHANGES, f"{self.t('Changes')} ({len(view.changes)})" if view.changes else self.t("Changes"))
+        caption = f"{self.t('Changes')} ({len(view.changes)})" if view.changes else self.t("Changes")
+        if caption != self._tabs.tabText(CHANGES):  # Qt lays out and paints the whole of the tabs for it, even if it is the same
+            self._tabs.setTabText(CHANGES, caption)
         if moved:
             self._tabs.setCurrentIndex(DEVICES)
         self._fill()
