@@ -40,6 +40,7 @@ installers: setup
 site-test: setup
 	$(PY) tests/site/site_test.py
 	$(PY) tests/site/inventory_site_test.py
+	$(PY) tests/site/inventory_site_test.py --beside-window
 
 clean:
 	rm -rf build dist .pytest_cache .hypothesis .ruff_cache

@@ -8,7 +8,7 @@ import pytest
 
 from console.errors import SealiftError, remade, retold, words_of
 from console.i18n import N_, Said
-from console.servers.inventory import NO_SHELL
+from console.servers.gather import NO_SHELL
 from console.servers.record import SUDOS, ServerRecord, check
 
 ONE_OF, ENDED, TIMED = N_("one of {choices}"), N_("it ended without output"), N_("it did not begin within {timeout_s} s")

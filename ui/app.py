@@ -44,7 +44,7 @@ class Application:
         self.bridge.asked.connect(self._asked)
         self._rubbish = Rubbish(self.bridge)
         engine.servers.credentials.ask = self._ask_secret
-        engine.inventory.gentle = True
+        engine.inventory.beside_window = True
         self._translator: QTranslator | None = None
         self._qt_language()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from console.errors import EXIT_DONE
 from console.i18n import N_
+from console.processes import PRACTICE
 
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
@@ -29,7 +30,7 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     one.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key that signs")
     one.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the passphrase of the key")
     one.set_defaults(run=_bundle)
-    hidden = sub.add_parser("_practice-host", parents=common)
+    hidden = sub.add_parser(PRACTICE, parents=common)
     hidden.add_argument("folder", type=Path)
     hidden.set_defaults(run=_host)
 

@@ -11,7 +11,6 @@ from console.cli.output import table
 from console.errors import EXIT_BAD_VERDICT, EXIT_DONE, EXIT_FAILED, InputError, code, words_of
 from console.i18n import N_
 from console.jobs.job import JobSpec
-from console.push import WORKER_COMMAND
 
 BAD_RATE = code("push.bad-limit", InputError, N_("{rate} is not a rate."), N_("Write it as 20MiB or 25MB, for each second."))
 BAD_VERDICTS = ("push.wrong-bytes",)
@@ -29,7 +28,7 @@ DEGREES = {"received": N_("received"), "stored": N_("stored"), "media": N_("on t
 
 
 def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentParser]) -> None:
-    """Add ``push``, and the hidden command by which a frozen program starts its workers."""
+    """Add ``push``."""
     parser = sub.add_parser("push", parents=common, help="weights and packages onto servers, verified there")
     parser.add_argument("bundle", help="release id, bundle id or title")
     parser.add_argument("--to", nargs="+", required=True, metavar="NAME", help="servers, or @group")
@@ -43,14 +42,6 @@ def register(sub: argparse._SubParsersAction, common: list[argparse.ArgumentPars
     parser.add_argument("--verify-only", action="store_true", help="send nothing: hash what lies on the servers again")
     add_credential_options(parser)
     parser.set_defaults(run=_run)
-    hidden = sub.add_parser(WORKER_COMMAND, parents=common)
-    hidden.set_defaults(run=_work)
-
-
-def _work(args: argparse.Namespace, app: Any) -> int:
-    from console.push import worker
-
-    return worker.main()
 
 
 def _run(args: argparse.Namespace, app: Any) -> int:

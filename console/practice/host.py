@@ -20,7 +20,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from console.assets import asset, root
+from console import processes
+from console.assets import asset
 from console.errors import SealiftError, WorldError, code, declared
 from console.i18n import N_
 from console.practice.server import PracticeServer, make_key
@@ -114,10 +115,7 @@ class HostProcess:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        frozen = getattr(sys, "frozen", False)
-        what = ("_practice-host",) if frozen else ("-m", "console.practice.host")
-        command = [sys.executable, *what, str(self._folder)]
-        environment = os.environ if frozen else os.environ | {"PYTHONPATH": str(root())}
+        command, environment = processes.command(processes.PRACTICE, str(self._folder))
         with open(self._folder / "host.log", "wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                                        start_new_session=True, env=environment, cwd=self._folder)

@@ -7,23 +7,19 @@ The job comes over standard input, secrets with it; nothing is on the command li
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from console.assets import root
+from console import processes
 from console.errors import SealiftError
-from console.push import WORKER_COMMAND
 from console.push.connection import STUCK_S, Connection, SourceFile, receiver_command
-from console.secrets import Secret
 from console.transport.ssh import connect
-from console.transport.target import Login, Target
+from console.transport.target import Login, Target, heard, told
 
 
 def start(
@@ -39,15 +35,9 @@ def start(
     Args:
         message: the plan for a receiver in the role of a lane.
     """
-    frozen = getattr(sys, "frozen", False)
-    what = (WORKER_COMMAND,) if frozen else ("-m", "console.push.worker")
-    environment = os.environ if frozen else os.environ | {"PYTHONPATH": str(root())}
-    hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
-    process = subprocess.Popen(
-        [sys.executable, *what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(environment), **hidden
-    )
+    process = processes.worker(processes.PUSH)
     job = {
-        "way": [_told(*hop) for hop in (*jumps, (target, login))],
+        "way": told([*jumps, (target, login)]),
         "python": python,
         "store": store,
     }
@@ -56,15 +46,6 @@ def start(
             process.stdin.write(struct.pack(">I", len(part)) + part)
         process.stdin.flush()
     return process
-
-
-def _told(target: Target, login: Login) -> dict[str, Any]:
-    return {"target": asdict(target), "login": [s.reveal() if s else None for s in (login.password, login.passphrase)]}
-
-
-def _heard(told: dict[str, Any]) -> tuple[Target, Login]:
-    target = Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in told["target"].items()})
-    return target, Login(*(Secret(s) if s else None for s in told["login"]))
 
 
 def main(source: BinaryIO | None = None, sink: BinaryIO | None = None) -> int:
@@ -87,7 +68,7 @@ class _Worker:
     def run(self) -> int:
         job = self._job
         try:
-            *jumps, (target, login) = [_heard(hop) for hop in job["way"]]
+            *jumps, (target, login) = heard(job["way"])
             transport = connect(target, login, jumps=jumps, purpose="data")
             try:
                 stream = transport.open(receiver_command(job["python"]))

@@ -277,8 +277,26 @@ class ServerBook:
         Raises:
             InputError: ``server.unknown``.
         """
+        return self._route(self.get(name))
+
+    def over(self, name: str, call: Callable[[Route], _Result]) -> _Result:
+        """What ``call`` gives for the way to a server; called again whenever it ended for want of a secret that the front end then
+        gave. For connections that another process makes, which are to be told of with :meth:`logged_in`.
+
+        Raises:
+            InputError: ``server.unknown``; and what ``call`` raises.
+        """
         record = self.get(name)
-        return Route(self._target(record), self._login(record), tuple(self._jumps(record)))
+        return self._asking(record, lambda: call(self._route(record)))
+
+    def logged_in(self, way: Route) -> None:
+        """A login over ``way`` succeeded: what was asked for it may be kept."""
+        for target in (way.target, *(hop for hop, _login in way.jumps)):
+            self.credentials.worked(target.name)
+
+    def holds_leftovers(self, name: str) -> bool:
+        """Whether a push may have left something on the server, which :meth:`connect` takes away."""
+        return name in pushkeys.noted(self._store)
 
     def connect(self, name: str, *, purpose: Literal["control", "data"] = "control", timeout_s: float = 15,
                 bastions: Bastions | None = None, heard: Callable[[], None] | None = None, ask: bool = True) -> ssh.SshTransport:
@@ -312,11 +330,10 @@ class ServerBook:
 
     def _connect(self, record: ServerRecord, purpose: str, timeout_s: float, bastions: Bastions | None,
                  heard: Callable[[], None] | None) -> ssh.SshTransport:
-        target, login, jumps = self._target(record), self._login(record), self._jumps(record)
-        via = bastions.through(jumps, timeout_s) if bastions is not None else None
-        link = ssh.connect(target, login, jumps=jumps, via=via, purpose=purpose, timeout_s=timeout_s, heard=heard)
-        for name in (record.name, *(hop.name for hop, _login in jumps)):
-            self.credentials.worked(name)
+        way = self._route(record)
+        via = bastions.through(way.jumps, timeout_s) if bastions is not None else None
+        link = ssh.connect(way.target, way.login, jumps=way.jumps, via=via, purpose=purpose, timeout_s=timeout_s, heard=heard)
+        self.logged_in(way)
         link.ask_sudo = lambda: self.credentials.needed("sudo_password", record.name)
         link.sudo_wrong = lambda: self.credentials.failed(record.name, "sudo_password")
         return link
@@ -333,8 +350,8 @@ class ServerBook:
         if kind is not None:
             self.credentials.failed(str(problem.params.get("server", record.name)), kind)
 
-    def _login(self, record: ServerRecord) -> ssh.Login:
-        return self.credentials.login(record.name)
+    def _route(self, record: ServerRecord) -> Route:
+        return Route(self._target(record), self.credentials.login(record.name), tuple(self._jumps(record)))
 
     def _target(self, record: ServerRecord) -> ssh.Target:
         return ssh.Target(record.name, record.address, record.port, record.user, record.host_keys, record.auth,
@@ -342,7 +359,7 @@ class ServerBook:
 
     def _jumps(self, record: ServerRecord) -> list[tuple[ssh.Target, ssh.Login]]:
         way = _way(record, {r.name: r for r in self.list()}) if record.jump else []
-        return [(self._target(hop), self._login(hop)) for hop in way]
+        return [(self._target(hop), self.credentials.login(hop.name)) for hop in way]
 
     def _check_way(self, record: ServerRecord, book: dict[str, ServerRecord]) -> None:
         _way(record, book | {record.name: record})

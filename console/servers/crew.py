@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import sys
 import threading
 import time
 from collections import deque
@@ -21,14 +18,6 @@ MOST = 256
 
 CHECK_S = 0.3
 """How often a cancel is looked for while nothing comes."""
-
-LEAST, CROWDED_S, FREE_S = 4, 0.0004, 0.0001
-"""Never fewer than so many at once for a crowd; and what it takes to be one, and to be none: the time, on average of the last, in which
-the interpreter comes back to a thread that gave it away. A window's thread waits for it as long, hundreds of times for each picture."""
-
-BEHIND = 5
-"""How much nicer than the window's thread those beside it are, so that it gets a processor first; not more, or what else runs on the
-machine would keep from its end whoever holds the interpreter."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,46 +38,9 @@ class Turn:
         return self._began + (PATIENCE_S if self._heard else SILENT_S)
 
 
-class Pace:
-    """How many work at once beside a window: few while the threads of this program keep each other from running, for more of them would
-    keep the window's thread waiting, and as many as allowed while they wait for servers.
-
-    Attributes:
-        now: how many. wait_s: how long a thread waits for the interpreter, as an average that forgets.
-    """
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter, give_way: Callable[[], object] = lambda: time.sleep(0)):
-        self.now, self.wait_s = min(LEAST, most), 0.0
-        self._most, self._clock, self._give_way = most, clock, give_way
-
-    def look(self) -> None:
-        """Give the interpreter away once, and see how long it stays away."""
-        began = self._clock()
-        self._give_way()
-        self.wait_s += (self._clock() - began - self.wait_s) / 4
-        if self.wait_s > CROWDED_S and self.now > LEAST:
-            self.now = max(LEAST, self.now // 2)
-        elif self.wait_s < FREE_S:
-            self.now = min(self.now * 2, self._most)
-
-
-def _step_behind() -> None:
-    """Give this thread, and those that it starts, a lower priority, where the system has one for each."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            own = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + BEHIND)
-    elif sys.platform == "win32":
-        import ctypes
-
-        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-        kernel.GetCurrentThread.restype = ctypes.c_void_p
-        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), -1)  # THREAD_PRIORITY_BELOW_NORMAL
-
-
 def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads: int, *, name: str = "crew",
-            checkpoint: Callable[[], object] = lambda: None, most: int = MOST, finish: bool = False, pace: Pace | None = None) -> Iterator[Result]:  # fmt: skip
-    """What ``work`` gives for each item, as it comes; ``threads`` at a time, or as many as ``pace`` says, those not counted that take long.
+            checkpoint: Callable[[], object] = lambda: None, most: int = MOST, finish: bool = False) -> Iterator[Result]:  # fmt: skip
+    """What ``work`` gives for each item, as it comes; ``threads`` at a time, those not counted that take long.
 
     ``checkpoint`` is called now and then while nothing comes, and ends the whole by raising.
 
@@ -98,8 +50,6 @@ def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads
     waiting, running, ended = deque(items), dict[int, Turn](), queue.SimpleQueue()
 
     def run(number: int, item: Item, turn: Turn) -> None:
-        if pace:
-            _step_behind()
         try:
             ended.put((number, work(item, turn), None))
         except BaseException as problem:  # it belongs to whoever takes the results
@@ -110,7 +60,7 @@ def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads
         while waiting or running:
             now = time.monotonic()
             fresh = [until for until in (turn.counts_until() for turn in running.values()) if until > now]
-            for _free in range(min((pace.now if pace else threads) - len(fresh), most - len(running), len(waiting))):
+            for _free in range(min(threads - len(fresh), most - len(running), len(waiting))):
                 begun += 1
                 turn = running[begun] = Turn()
                 fresh.append(turn.counts_until())
@@ -122,9 +72,6 @@ def results(items: Iterable[Item], work: Callable[[Item, Turn], Result], threads
             except queue.Empty:
                 checkpoint()
                 continue
-            finally:
-                if pace:
-                    pace.look()
             del running[number]
             if problem is not None:
                 raise problem

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from console.secrets import Secret
 
@@ -33,3 +35,15 @@ class Login:
     password: Secret | None = None
     passphrase: Secret | None = None
     sudo_password: Secret | None = None
+
+
+def told(way: Iterable[tuple[Target, Login]]) -> list[dict[str, Any]]:
+    """A way to a server as JSON values, secrets in clear: for the standard input of a process of our own, and nothing else."""
+    return [{"target": asdict(target), "login": [secret and secret.reveal() for secret in (getattr(login, f.name) for f in fields(login))]}
+            for target, login in way]
+
+
+def heard(way: Iterable[dict[str, Any]]) -> list[tuple[Target, Login]]:
+    """The way that :func:`told` gave."""
+    return [(Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in hop["target"].items()}),
+             Login(*(Secret(text) if text else None for text in hop["login"]))) for hop in way]

@@ -29,7 +29,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from console.servers.inventory import full_script, known_facts
+from console.servers.gather import full_script, known_facts
 
 SSHD = Path("/usr/sbin/sshd")
 pytestmark = [
@@ -218,9 +218,27 @@ def test_a_fleet_is_read_in_a_fraction_of_the_time_of_ansible(fleet: Fleet, ansi
     assert (ratio["raw"] <= MOST_OF_RAW and ratio["setup"] <= MOST_OF_SETUP) or ratio["ssh"] <= MOST_OF_PLAIN
 
 
-def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, qtbot, qapp, monkeypatch):
-    """No gap of over 50 ms between the beats of its loop in which its own thread computed. What it waited besides, for a processor
-    or for another thread's turn, is printed: here the endpoints, the threads that ask them and the window share the machine."""
+@pytest.fixture
+def apart(fleet: Fleet) -> Iterator[None]:
+    """The endpoints stand for other machines, which take no processor's time from this one: they get one half of the processors here, this
+    program and what it starts the other. (To be nice would not do: where each session of a server is a group of its own for the
+    scheduler, as autogroups make it, a thread of ours waits for all those groups in turn, however nice they are.)"""
+    before = sorted(os.sched_getaffinity(0))
+    half = len(before) // 2
+    try:
+        if half:
+            os.sched_setaffinity(0, before[:half])
+            for server in fleet.servers:
+                os.sched_setaffinity(server.pid, before[half:])
+        yield
+    finally:
+        for pid in (0, *(server.pid for server in fleet.servers)):
+            os.sched_setaffinity(pid, before)
+
+
+def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, apart, qtbot, qapp, monkeypatch):
+    """No gap of over 50 ms between the beats of its loop, times not counted in which its thread was ready and had no processor: this machine
+    is shared, and the whole of the console has half of it here. Those are printed too."""
     from console.cli.main import LITTER
     from console.engine import Engine
     from tests.ui.heartbeat import LONG_S, Heartbeat
@@ -228,9 +246,6 @@ def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, qtbot
     from ui.app import TURN_S
     from ui.window import SCREENS
 
-    # They stand for other machines, which take no processor's time from this one.
-    for server in fleet.servers:
-        os.setpriority(os.PRIO_PROCESS, server.pid, 19)
     sealift = Sealift(fleet)
     # As the program sets them when it starts.
     before, litter = sys.getswitchinterval(), gc.get_threshold()
@@ -255,9 +270,8 @@ def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, qtbot
             sys.setswitchinterval(before)
             gc.set_threshold(*litter)
             application.close()
-    longest, busiest = beat.longest(), beat.busiest()
-    late = sum(gap.wall_s > LONG_S for gap in beat.gaps)
+    longest, slowest, late = beat.longest(), beat.slowest(), sum(gap.wall_s > LONG_S for gap in beat.gaps)
     print(f"\n{ENDPOINTS} endpoints read in {took:.1f} s with the window open: longest away from its loop {longest.wall_s * 1000:.0f} ms "
-          f"({longest.cpu_s * 1000:.0f} ms of it computing); longest computing {busiest.cpu_s * 1000:.0f} ms; {late} of {beat.beats} beats "
-          f"over {LONG_S * 1000:.0f} ms")
-    assert busiest.cpu_s < LONG_S, busiest.where
+          f"({longest.cpu_s * 1000:.0f} ms computing, {longest.starved_s * 1000:.0f} ms without a processor); {late} of {beat.beats} beats over "
+          f"{LONG_S * 1000:.0f} ms; longest with a processor {(slowest.wall_s - slowest.starved_s) * 1000:.0f} ms")
+    assert slowest.wall_s - slowest.starved_s < LONG_S, slowest.where

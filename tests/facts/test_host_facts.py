@@ -276,7 +276,7 @@ def test_groups_of_a_directory_may_have_blanks() -> None:
 
 def test_scripts_leave_the_shell_as_it_was() -> None:
     """They are run by the shell of the whole inventory: what ends that one, or leads it elsewhere, would cost every other fact."""
-    from console.servers.inventory import known_facts
+    from console.servers.gather import known_facts
 
     scripts = {fact.id: re.sub(r"'[^']*'", "", fact.argv[2]) for fact in known_facts() if fact.inline}
     assert scripts and not {id for id, text in scripts.items() if re.search(r"(?:^|[;{]|then|else|do|&&|\|\|)\s*(?:exit|exec|cd|set -[a-z])\b", text, re.MULTILINE)}
@@ -284,7 +284,7 @@ def test_scripts_leave_the_shell_as_it_was() -> None:
 
 def test_quiet_scripts_tell_their_beginning_ahead_of_what_takes_time() -> None:
     """Else what hangs in one would be taken for another fact's fault."""
-    from console.servers.inventory import known_facts
+    from console.servers.gather import known_facts
 
     takes_time = re.compile(r"\$limit|\$\((?!exit)|\b(?:cat|grep|sed|ls|date|lscpu) ")
     for fact in known_facts():

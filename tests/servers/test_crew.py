@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 
 import pytest
 
 from console.servers import crew
-from console.servers.crew import BEHIND, Pace, Turn, results
+from console.servers.crew import Turn, results
 
 
 def test_every_result_comes_once():
@@ -17,7 +15,7 @@ def test_every_result_comes_once():
     assert list(results([], lambda n, _turn: n, 4)) == []
 
 
-def most_at_once(threads: int, **more) -> int:
+def most_at_once(threads: int) -> int:
     """How many of forty were ever at work together."""
     now, most, lock = 0, 0, threading.Lock()
 
@@ -30,7 +28,7 @@ def most_at_once(threads: int, **more) -> int:
             now -= 1
         return n
 
-    assert len(list(results(range(40), work, threads, **more))) == 40
+    assert len(list(results(range(40), work, threads))) == 40
     return most
 
 
@@ -93,42 +91,6 @@ def test_work_that_changes_something_is_waited_for():
     threading.Timer(0.05, go.set).start()
     found.close()
     assert sorted(ended) in ([0, 1, 2], [0, 1, 2, 3])
-
-
-def test_the_pace_gives_way_to_a_crowd_and_takes_what_is_free():
-    waits = iter([*[0.0] * 3, *[0.01] * 6, *[0.0] * 30])
-    ticks = iter(moment for wait in waits for moment in (0.0, wait))
-    pace, seen = crew.Pace(16, lambda: next(ticks), lambda: None), []
-    assert pace.now == crew.LEAST
-    for _look in range(39):
-        pace.look()
-        seen.append(pace.now)
-    assert seen[:3] == [8, 16, 16] and min(seen[3:9]) == crew.LEAST and seen[-1] == 16
-    assert crew.Pace(2).now == 2
-
-
-def test_a_pace_bounds_how_many_work_at_once():
-    pace = crew.Pace(8, lambda: 0.0, lambda: None)
-    pace.look = lambda: None
-    assert most_at_once(8, pace=pace) <= crew.LEAST
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
-@pytest.mark.parametrize("pace", [None, Pace(2)], ids=["alone", "beside a window"])
-def test_beside_a_window_work_and_what_it_starts_come_behind(pace):
-    def nice() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    def work(_item, _turn) -> tuple[int, ...]:
-        inner: list[int] = []
-        begun = threading.Thread(target=lambda: inner.append(nice()))
-        begun.start()
-        begun.join()
-        return nice(), *inner
-
-    before = nice()
-    wanted = before + (BEHIND if pace else 0)
-    assert list(results(range(3), work, 2, pace=pace)) == [(wanted, wanted)] * 3 and nice() == before
 
 
 def test_an_exception_of_the_work_is_the_takers():

@@ -17,10 +17,12 @@ from console.facts.fact import UNREADABLE, Fact, file_fact, files_fact, lines_of
 from console.i18n import Said
 from console.jobs.job import Context, NullContext
 from console.practice.host import HOSTS
-from console.servers import inventory as subject
+from console.servers import crew, inventory
+from console.servers import gather as gathering
 from console.servers.differences import differences
 from console.servers.framing import STDOUT_LIMIT_BYTES
-from console.servers.inventory import GRACE_S, InventoryRecord, gather
+from console.servers.gather import GRACE_S, gather
+from console.servers.inventory import InventoryRecord
 from console.servers.keys import HostKey
 from console.servers.record import ServerRecord
 from console.servers.results import FactResult, judge
@@ -79,7 +81,7 @@ def test_what_two_servers_say_alike_is_read_once_and_told_of_each():
 
 
 def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, monkeypatch):
-    monkeypatch.setattr(subject, "GRACE_S", 0.5)
+    monkeypatch.setattr(gathering, "GRACE_S", 0.5)
     server = practice_server()
     (server.tools / "timeout").write_text("#!/bin/sh\nshift 3\nexec \"$@\"\n")  # as for a process that no signal reaches
     (server.tools / "timeout").chmod(0o755)
@@ -93,7 +95,7 @@ def test_what_outlives_even_timeout_costs_only_its_own_answer(practice_server, m
 
 def test_a_file_that_hangs_costs_only_its_own_answer(practice_server, monkeypatch):
     """All files are read together; when that does not come to its end, each by itself."""
-    monkeypatch.setattr(subject, "GRACE_S", 0.5)
+    monkeypatch.setattr(gathering, "GRACE_S", 0.5)
     server = practice_server()
     for name in ("one", "stuck", "two"):
         (server.home / name).write_text(f"{name}\n")
@@ -107,7 +109,7 @@ def test_a_file_that_hangs_costs_only_its_own_answer(practice_server, monkeypatc
 
 
 def test_files_that_are_too_long_together_are_read_apart(practice_server, monkeypatch):
-    monkeypatch.setattr(subject.framing, "FILES_LIMIT_BYTES", 3_000_000)
+    monkeypatch.setattr(gathering.framing, "FILES_LIMIT_BYTES", 3_000_000)
     server = practice_server()
     for name in ("one", "two"):
         (server.home / name).write_text("x" * 99 + "\n" + "y\n" * 10_000)
@@ -130,15 +132,15 @@ def test_what_a_command_leaves_running_holds_nothing_up(practice_server):
 def test_endless_output_ends_its_own_command(practice_server, flood):
     found = answers(practice_server(), fact("a.flood", "sh", "-c", flood, timeout_s=100), fact("b.after", "echo", "2"))
     assert found["b.after"].value == "2" and found["a.flood"].state == "unreadable" and "too long" in found["a.flood"].reason
-    assert len(found["a.flood"].evidence["stdout"]) <= subject.CUT_BYTES < STDOUT_LIMIT_BYTES
+    assert len(found["a.flood"].evidence["stdout"]) <= gathering.CUT_BYTES < STDOUT_LIMIT_BYTES
 
 
 def test_all_outputs_together_have_a_limit(practice_server, monkeypatch):
-    monkeypatch.setattr(subject, "INVENTORY_BYTES", 500_000)
+    monkeypatch.setattr(gathering, "INVENTORY_BYTES", 500_000)
     much = [fact(f"a.much-{n}", "head", "-c", str(n * 100_000), "/dev/zero") for n in (3, 1, 4, 2)]
     found = answers(practice_server(), *much, fact("b.little", "echo", "2"))
     assert [f.state for f in found.values()] == ["unreadable", "value", "unreadable", "value", "value"]
-    assert len(found["a.much-4"].evidence["stdout"]) == subject.CUT_BYTES
+    assert len(found["a.much-4"].evidence["stdout"]) == gathering.CUT_BYTES
 
 
 def test_complaints_do_not_cost_an_answer(practice_server):
@@ -159,7 +161,7 @@ def test_hostile_output_stays_evidence(practice_server):
     ("exit 0", "without output"), ("cat", "gave the script back"), ("exec yes", "y."), ("exec yes >&2", "y."), ("sleep 60", "did not begin within 0.5 s")],
     ids=["refuses", "menu", "nothing", "echo", "endless", "endless-errors", "hangs"])  # fmt: skip
 def test_an_account_without_a_shell_is_named(practice_server, monkeypatch, instead, why):
-    monkeypatch.setattr(subject, "BEGIN_S", 0.5)
+    monkeypatch.setattr(gathering, "BEGIN_S", 0.5)
     server = practice_server()
     (server.tools / "sh").write_text(f"#!/bin/sh\n{instead}\n")
     (server.tools / "sh").chmod(0o755)
@@ -239,14 +241,14 @@ def test_cancel_ends_a_run_that_waits(engine, practice_server, monkeypatch):
     server = practice_server()
     added(engine, server, "one")
     ctx, slow = Context(), fact("a.slow", "sleep", "100", timeout_s=100)
-    monkeypatch.setattr(subject, "known_facts", lambda: (slow,))
-    real = subject._read_frames
+    monkeypatch.setattr(inventory, "known_facts", lambda: (slow,))
+    real = gathering._read_frames
 
     def cancelled_meanwhile(*args):
         ctx.cancel()
         return real(*args)
 
-    monkeypatch.setattr(subject, "_read_frames", cancelled_meanwhile)
+    monkeypatch.setattr(gathering, "_read_frames", cancelled_meanwhile)
     with pytest.raises(Cancelled):
         engine.inventory.refresh(ctx, ["one"])
 
@@ -270,7 +272,7 @@ def test_servers_behind_a_bastion_share_one_connection_to_it(engine, practice_se
 
 def test_silent_servers_do_not_hold_up_the_others(engine, practice_server, monkeypatch):
     """More of them than are asked at a time: what answers is there long before they are given up."""
-    monkeypatch.setattr(subject.crew, "SILENT_S", 0.1)
+    monkeypatch.setattr(crew, "SILENT_S", 0.1)
     engine.settings.set("inventory.threads", "2")
     good = practice_server("good")
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -393,10 +395,10 @@ def test_asking_again_asks_only_what_can_change(engine, practice_server):
 
 
 def test_a_server_started_anew_is_asked_everything(practice_server):
-    kernel, boot = (f for f in subject.known_facts() if f.id in ("os.kernel", "os.boot"))
+    kernel, boot = (f for f in gathering.known_facts() if f.id in ("os.kernel", "os.boot"))
     old = {"os.kernel": {"argv": [], "exit_code": 0, "stdout": "old", "stderr": "", "duration_s": 0, "truncated": False, "outcome": "ran"}}
     with closing(connect(practice_server().target())) as link:
         now = gather(link, [kernel, boot])
-        same = gather(link, [kernel, boot], known=subject.Known(now["os.boot"]["stdout"].strip(), old))
-        other = gather(link, [kernel, boot], known=subject.Known("another-start", old))
+        same = gather(link, [kernel, boot], known=gathering.Known(now["os.boot"]["stdout"].strip(), old))
+        other = gather(link, [kernel, boot], known=gathering.Known("another-start", old))
     assert same["os.kernel"]["stdout"] == "old" and other["os.kernel"]["stdout"] == now["os.kernel"]["stdout"] != "old"

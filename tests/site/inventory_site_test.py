@@ -1,7 +1,8 @@
 """Inventories of real servers that are dead, cut off, slow, changed, without Python, behind bastions, or ask for a password.
 
-Run as root: ``.venv/bin/python tests/site/inventory_site_test.py``. The servers and the console's confinement are those of
-``site_test.py``. Prints one line a step and ends with ``N passed, N failed``.
+Run as root: ``.venv/bin/python tests/site/inventory_site_test.py``; with ``--beside-window``, a process of its own asks the
+servers, as where there is a window. The servers and the console's confinement are those of ``site_test.py``. Prints one line a step
+and ends with ``N passed, N failed``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import testbed  # noqa: E402
-from site_test import Console, expect  # noqa: E402
+from site_test import SEALIFT, Console, expect  # noqa: E402
 
+PROGRAM = (sys.executable, str(Path(__file__).parent / "beside_window.py")) if "--beside-window" in sys.argv else (str(SEALIFT),)
 SERVERS = ("s1", "s2", "s3", "s4", "s5")
 BARE = "s5"
 NOTICED_S = 45
@@ -41,7 +43,7 @@ class InventorySiteTest:
     """The steps, in order; each leaves the servers as the next one expects them."""
 
     def __init__(self, folder: Path, hosts: list[dict]):
-        self.folder, self.console = folder, Console(folder)
+        self.folder, self.console = folder, Console(folder, PROGRAM)
         self.hosts = {host["name"]: host for host in hosts}
 
     def steps(self) -> list[Callable[[], None]]:

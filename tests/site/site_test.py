@@ -40,14 +40,14 @@ def expect(condition: object, what: str) -> None:
 class Console:
     """The real program as a process of its own in the confined namespace."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, program: tuple[str, ...] = (str(SEALIFT),)):
+        self.folder, self.program = folder, program
         self.sudo = folder / "sudo.pw"
         self.sudo.write_text("ops-pw\n")
         self.sudo.chmod(0o600)
 
     def argv(self, *words: str) -> list[str]:
-        return testbed.in_namespace([str(SEALIFT), "--workspace", str(self.folder / "workspace"), "--json", *words])
+        return testbed.in_namespace([*self.program, "--workspace", str(self.folder / "workspace"), "--json", *words])
 
     def __call__(self, *words: str, accept: tuple[int, ...] = (0,)) -> dict[str, Any]:
         done = subprocess.run(self.argv(*words), capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -19,11 +20,24 @@ LONG_S = 0.05
 
 @dataclass(frozen=True)
 class Gap:
-    """A time without a heartbeat: how long, how much of it the thread itself was computing, and where it stood."""
+    """A time without a heartbeat: how long, how much of it the thread itself was computing, how much it waited, ready to compute, for a
+    processor that others had (where the system tells, else 0), and where it stood."""
 
     wall_s: float
     cpu_s: float
+    starved_s: float
     where: str
+
+
+NO_GAP = Gap(0.0, 0.0, 0.0, "")
+
+
+def _account() -> int | None:
+    """The system's account of this thread's time, opened: computed, waited ready to compute (ns), and more."""
+    try:
+        return os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
 
 
 class Heartbeat(QObject):
@@ -34,7 +48,8 @@ class Heartbeat(QObject):
         self.gaps: list[Gap] = []
         self.beats = 0
         self._thread = threading.get_ident()
-        self._last, self._cpu = time.perf_counter(), time.thread_time()
+        self._account = _account()
+        self._last, self._cpu, self._starved = time.perf_counter(), time.thread_time(), self._starved_s()
         self._where = ""
         self._over = threading.Event()
         self._timer = QTimer(self, interval=BEAT_MS, timerType=Qt.TimerType.PreciseTimer)
@@ -44,11 +59,14 @@ class Heartbeat(QObject):
         self._watcher.start()
 
     def _beat(self) -> None:
-        now, cpu = time.perf_counter(), time.thread_time()
+        now, cpu, starved = time.perf_counter(), time.thread_time(), self._starved_s()
         if now - self._last > LONG_S / 2:
-            self.gaps.append(Gap(now - self._last, cpu - self._cpu, self._where))
-        self._last, self._cpu, self._where = now, cpu, ""
+            self.gaps.append(Gap(now - self._last, cpu - self._cpu, starved - self._starved, self._where))
+        self._last, self._cpu, self._starved, self._where = now, cpu, starved, ""
         self.beats += 1
+
+    def _starved_s(self) -> float:
+        return int(os.pread(self._account, 64, 0).split()[1]) / 1e9 if self._account is not None else 0.0
 
     def _watch(self) -> None:
         while not self._over.wait(SAMPLE_S):
@@ -60,21 +78,28 @@ class Heartbeat(QObject):
     @contextlib.contextmanager
     def not_the_window(self) -> Iterator[None]:
         """What a test does in the window's thread is not counted."""
-        before, cpu = time.perf_counter(), time.thread_time()
+        before, cpu, starved = time.perf_counter(), time.thread_time(), self._starved_s()
         yield
         self._last += time.perf_counter() - before
         self._cpu += time.thread_time() - cpu
+        self._starved += self._starved_s() - starved
 
     def stop(self) -> None:
         """Beat no more."""
         self._timer.stop()
         self._over.set()
         self._watcher.join()
+        if self._account is not None:
+            os.close(self._account)
 
     def longest(self) -> Gap:
         """The longest gap."""
-        return max(self.gaps, key=lambda gap: gap.wall_s, default=Gap(0.0, 0.0, ""))
+        return max(self.gaps, key=lambda gap: gap.wall_s, default=NO_GAP)
+
+    def slowest(self) -> Gap:
+        """The longest gap, times not counted in which there was no processor for the thread."""
+        return max(self.gaps, key=lambda gap: gap.wall_s - gap.starved_s, default=NO_GAP)
 
     def busiest(self) -> Gap:
         """The gap in which the thread computed longest, whatever the load of the machine was."""
-        return max(self.gaps, key=lambda gap: gap.cpu_s, default=Gap(0.0, 0.0, ""))
+        return max(self.gaps, key=lambda gap: gap.cpu_s, default=NO_GAP)
