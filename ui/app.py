@@ -154,7 +154,10 @@ def run(workspace: Path, lang: str | None = None) -> int:
 def _open_engine(workspace: Path) -> Any:
     from console.engine import Engine
 
-    return Engine.open(workspace)
+    engine = Engine.open(workspace)
+    with engine.store.read():
+        pass  # it loads what queries take, which screens would else do in threads, side by side
+    return engine
 
 
 def _could_not_open(qt: QApplication, problem: SealiftError, lang: str) -> int:

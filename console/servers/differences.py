@@ -176,10 +176,11 @@ def _all_called(devices: list[Device]) -> str:
 
 def _facts(old: InventoryRecord, new: InventoryRecord) -> Iterator[Difference]:
     for name, now in new.facts.items():
-        was = old.facts.get(name)
+        lost = now.state in ("unreadable", "absent")
+        was = old.facts.get(name) if lost or name in _FACTS else None
         if was is None:
             continue
-        if was.state == "value" and now.state in ("unreadable", "absent"):
+        if was.state == "value" and lost:
             yield Difference("fact-lost", name, was.state, now.reason or now.state, FACT_LOST)
         elif name in _FACTS and {was.state, now.state} <= {"value", "empty"} and plain(was.value) != plain(now.value):
             yield Difference("fact-changed", name, plain(was.value), plain(now.value), FACT_CHANGED)

@@ -7,7 +7,7 @@ from years ago gives the same facts on an auditor's desk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from console.servers.bastions import Bastions
 from console.servers.book import Route
 from console.servers.gather import Known, gather, known_facts
 from console.servers.record import ServerRecord
-from console.servers.results import FactResult, judge
+from console.servers.results import Answers, FactResult
 from console.store import servers as table
 from console.transport.ssh import SshTransport
 from console.units import utc_now
@@ -45,7 +45,7 @@ class InventoryRecord:
     taken_at: str
     reached: bool
     error: dict[str, Any] | None = None
-    facts: dict[str, FactResult] = field(default_factory=dict)
+    facts: Mapping[str, FactResult] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
 
 
@@ -61,6 +61,7 @@ class InventoryService:
     def __init__(self, engine: Engine):
         self._engine = engine
         self._read_before: dict[tuple[str, bool], tuple[int, InventoryRecord]] = {}
+        self._last_time: dict[str, tuple[int, InventoryRecord]] = {}
         self._changes: dict[str, tuple[str, list[Difference]]] = {}
 
     def refresh(self, ctx, names: Sequence[str] = (), *, full: bool = False) -> dict[str, InventoryRecord]:
@@ -103,10 +104,22 @@ class InventoryService:
         self._read_before[name, reached] = known
         return known[1]
 
+    def _before(self, name: str) -> InventoryRecord | None:
+        """What :meth:`latest` gives of those that reached the server, to compare with: its answers are read as they are wanted."""
+        number = table.newest_inventory(self._engine.store, name, True)
+        for known in (self._read_before.get((name, True)), self._last_time.get(name)):
+            if known is not None and known[0] == number:
+                return known[1]
+        rows = table.inventories(self._engine.store, name, 1, True) if number is not None else []
+        if not rows:
+            return None
+        self._last_time[name] = number, _of_row(name, rows[0], compared=True)
+        return self._last_time[name][1]
+
     def previous(self, name: str) -> InventoryRecord | None:
         """The last inventory but one of those that reached the server."""
         rows = table.inventories(self._engine.store, name, 2, True)
-        return _of_row(name, rows[1]) if len(rows) > 1 else None
+        return _of_row(name, rows[1], compared=True) if len(rows) > 1 else None
 
     def changes(self, name: str) -> list[Difference]:
         """What the newest inventory that reached a server found changed since the one before it."""
@@ -128,7 +141,7 @@ class InventoryService:
     def _one(self, record: ServerRecord, run: _Run, turn: crew.Turn) -> tuple[str, dict[str, dict], SealiftError | None]:
         """Name, evidence, and why it was not reached."""
         try:
-            before = None if run.full else self.latest(record.name, reached=True)
+            before = None if run.full else self._before(record.name)
             return record.name, self._ask(record, run, _lasting(before), turn), None
         except SealiftError as problem:
             return record.name, {}, problem
@@ -141,12 +154,13 @@ class InventoryService:
     def _keep(self, name: str, evidence: dict[str, dict]) -> InventoryRecord:
         from console.servers.differences import differences
 
-        before, taken_at = self.latest(name, reached=True), utc_now()
+        before, taken_at = self._before(name), utc_now()
         number, taken = table.add_inventory(self._engine.store, name, taken_at, True, None, evidence), from_evidence(name, taken_at, evidence)
         if number is not None:
             self._read_before[name, True] = self._read_before[name, False] = number, taken
         changes = differences(before, taken) if before else []
         self._changes[name] = taken_at, changes
+        self._last_time.pop(name, None)
         if changes:
             self._engine.audit.append("node.inventory-changed", obj={"kind": "server", "id": name, "digest": None},
                                       detail={"changes": [c.as_dict() for c in changes][:100]})
@@ -227,20 +241,16 @@ def _facts_by_id() -> dict[str, Fact]:
     return {fact.id: fact for fact in known_facts()}
 
 
-_PARSING = threading.Lock()
-"""One at a time: the interpreter runs one anyway, and many in wait for it would keep the window's thread out."""
+def from_evidence(server: str, taken_at: str, evidence: dict[str, dict], *, compared: bool = False) -> InventoryRecord:
+    """Parse stored evidence; facts that this version does not know are passed over. What is only ``compared`` with is read as it is
+    wanted; else all is, lest a window's thread should do it."""
+    answers = Answers({name: (fact, evidence.get(name) or evidence[fact.of])
+                       for name, fact in _facts_by_id().items() if name in evidence or fact.of in evidence})
+    devices = tuple(d for vendor in accelerators.vendors() for d in vendor.devices(answers))
+    return InventoryRecord(server, taken_at, True, None, answers if compared else dict(answers), devices)
 
 
-def from_evidence(server: str, taken_at: str, evidence: dict[str, dict]) -> InventoryRecord:
-    """Parse stored evidence; facts that this version does not know are passed over."""
-    with _PARSING:
-        results = {name: judge(fact, evidence.get(name) or evidence[fact.of])
-                   for name, fact in _facts_by_id().items() if name in evidence or fact.of in evidence}
-        devices = tuple(d for vendor in accelerators.vendors() for d in vendor.devices(results))
-    return InventoryRecord(server, taken_at, True, None, results, devices)
-
-
-def _of_row(server: str, row: dict[str, Any]) -> InventoryRecord:
+def _of_row(server: str, row: dict[str, Any], *, compared: bool = False) -> InventoryRecord:
     if not row["reached"]:
         return InventoryRecord(server, row["taken_at"], False, row["error"])
-    return replace(from_evidence(server, row["taken_at"], row["evidence"]), error=row["error"])
+    return replace(from_evidence(server, row["taken_at"], row["evidence"], compared=compared), error=row["error"])

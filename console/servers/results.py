@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -34,6 +35,33 @@ class FactResult:
     value: Any = None
     evidence: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+
+
+class Answers(Mapping[str, FactResult]):
+    """The answers of one server by fact id, each read from its evidence when it is first wanted: to see what changed since the last
+    time, few of the last time's are.
+
+    Args:
+        asked: by fact id, the fact and its evidence.
+    """
+
+    def __init__(self, asked: dict[str, tuple[Fact, dict[str, Any]]]):
+        self._asked, self._read = asked, dict[str, FactResult]()
+
+    def __getitem__(self, name: str) -> FactResult:
+        known = self._read.get(name)
+        if known is None:
+            known = self._read[name] = judge(*self._asked[name])
+        return known
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._asked
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._asked)
+
+    def __len__(self) -> int:
+        return len(self._asked)
 
 
 LONGEST_SHARED_CHARS = 16 << 10

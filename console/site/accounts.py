@@ -120,8 +120,7 @@ class AccountService:
 
     def list(self) -> list[Account]:
         """All accounts by name."""
-        with self._engine.store.read() as db:
-            rows = list(db.query("SELECT * FROM accounts ORDER BY name"))
+        rows = self._engine.store.rows("SELECT * FROM accounts ORDER BY name")
         return [Account(r["name"], tuple(json.loads(r["roles"])), bool(r["disabled"]), r["locked_until"], r["created_at"]) for r in rows]
 
     def add(self, name: str, roles: tuple[str, ...], password: Secret) -> Account:
@@ -203,8 +202,7 @@ class AccountService:
         Raises:
             DeniedError: ``account.login-refused``, ``account.locked``; recorded.
         """
-        with self._engine.store.read() as db:
-            row = next(iter(db.query("SELECT * FROM accounts WHERE name = ? AND NOT disabled", (name,))), None)
+        row = next(iter(self._engine.store.rows("SELECT * FROM accounts WHERE name = ? AND NOT disabled", (name,))), None)
         now = datetime.now(UTC)
         if row and row["locked_until"] and datetime.fromisoformat(row["locked_until"]) > now:
             self._engine.audit.append("auth.fail", outcome="denied", obj=_obj(name), reason=LOCKED.code)

@@ -227,7 +227,7 @@ class ApprovalService:
     def _expire(self) -> None:
         now = datetime.now(UTC).isoformat()
         with self._engine.store.write() as db:
-            gone = list(db.query("SELECT * FROM approvals WHERE state IN ('open', 'granted') AND expires_at < ?", (now,)))
+            gone = self._engine.store.rows("SELECT * FROM approvals WHERE state IN ('open', 'granted') AND expires_at < ?", (now,))
             db.execute("UPDATE approvals SET state = 'expired' WHERE state IN ('open', 'granted') AND expires_at < ?", (now,))
         for row in gone:
             self._record("approval.expire", row["action"], json.loads(row["document"])["object"], row["digest"], corr=row["id"])

@@ -77,8 +77,7 @@ class SiteService:
 
     def get(self) -> Site | None:
         """The site, or None before it was set up."""
-        with self._engine.store.read() as db:
-            row = next(iter(db.query("SELECT document FROM site")), None)
+        row = next(iter(self._engine.store.rows("SELECT document FROM site")), None)
         if row is None:
             return None
         document = json.loads(row["document"])

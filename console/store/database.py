@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import sqlite_utils
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from console.errors import InputError, WorldError, code
 from console.i18n import N_
 from console.units import utc_now
+
+if TYPE_CHECKING:
+    import sqlite_utils
 
 NEWER = code(
     "store.newer-database",
@@ -77,34 +81,38 @@ class Store:
         except BaseException:
             self._connection.close()
             raise
-        self._db = sqlite_utils.Database(self._connection)
         self._depth = 0
+
+    @cached_property
+    def _queries(self) -> sqlite_utils.Database:
+        """Made when it is first wanted: to load sqlite-utils takes longer than most commands do all the rest of their start."""
+        return _sqlite_utils().Database(self._connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite_utils.Database]:
         """The database for reading."""
         with self._lock, self._translated():
-            yield self._db
+            yield self._queries
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        """What a query gives, for those that are asked for each server of a fleet: sqlite-utils puts each of its own between two
-        statements more, lest it should write."""
+        """What a query gives, for those that every command asks, or asks for each server of a fleet: without sqlite-utils, which puts
+        each of its own between two statements more, lest it should write."""
         with self._lock, self._translated():
             found = self._connection.execute(sql, params)
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found]
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite_utils.Database]:
-        """The database inside a transaction: all of the block or nothing of it. Blocks may nest."""
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The connection inside a transaction: all of the block or nothing of it. Blocks may nest."""
         with self._lock, self._translated():
             if self._depth:
-                yield self._db
+                yield self._connection
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
             try:
-                yield self._db
+                yield self._connection
             except BaseException:
                 self._connection.rollback()
                 raise
@@ -168,7 +176,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "recursive_triggers=ON", "trusted_schema=OFF", "cell_size_check=ON"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except BaseException:
@@ -177,3 +185,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     if fresh:
         path.chmod(0o600)
     return connection
+
+
+def _sqlite_utils() -> ModuleType:
+    """The package, loaded. It loads numpy where that is installed, to store its numbers, of which there are none here: 0.1 s and
+    13 MB. With None in its place it counts as not installed meanwhile; whoever needs numpy comes later."""
+    hides = sys.modules.setdefault("numpy", None) is None  # type: ignore[arg-type]
+    try:
+        import sqlite_utils
+    finally:
+        if hides:
+            del sys.modules["numpy"]
+    return sqlite_utils

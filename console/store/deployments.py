@@ -110,8 +110,8 @@ def begin_step(store: Store, deployment_id: str, server: str, position: int, kin
                    "updated_at) "
                    "VALUES (?, ?, ?, ?, 'begun', ?, ?)", (deployment_id, server, position, kind, _dump(before),
                                                           utc_now()))
-        row = next(db.query("SELECT * FROM deployment_steps WHERE deployment_id = ? AND server = ? AND position = ?",
-                            (deployment_id, server, position)))
+        [row] = store.rows("SELECT * FROM deployment_steps WHERE deployment_id = ? AND server = ? AND position = ?",
+                           (deployment_id, server, position))
         if row["state"] == "undone":
             db.execute("UPDATE deployment_steps SET state = 'begun', before = ?, updated_at = ? "
                        "WHERE deployment_id = ? AND server = ? AND position = ?",

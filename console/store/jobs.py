@@ -53,8 +53,7 @@ def settle(store: Store, kind: str, servers: tuple[str, ...], params: dict[str, 
 def listed(store: Store, state: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
     """Jobs, newest first; dismissed interrupted ones are left out when asked for by state."""
     where, values = ("WHERE state = ? AND NOT dismissed", (state,)) if state else ("", ())
-    with store.read() as db:
-        rows = list(db.query(f"SELECT * FROM jobs {where} ORDER BY submitted_at DESC, rowid DESC LIMIT ?", (*values, limit)))
+    rows = store.rows(f"SELECT * FROM jobs {where} ORDER BY submitted_at DESC, rowid DESC LIMIT ?", (*values, limit))
     for row in rows:
         row["servers"], row["params"] = json.loads(row["servers"]), json.loads(row["params"])
         row["error"], row["dismissed"] = json.loads(row["error"]) if row["error"] else None, bool(row["dismissed"])

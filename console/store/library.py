@@ -67,7 +67,7 @@ def put_release(
         db.execute("INSERT OR IGNORE INTO imported_releases VALUES (?, ?, ?, ?)",
                    (row["release_id"], seen["channel"], seen["highest_sequence"], now))
         held = [(sha256, row["release_id"]) for sha256 in sorted(files)]
-        db.conn.executemany("INSERT OR IGNORE INTO library_files VALUES (?, ?)", held)
+        db.executemany("INSERT OR IGNORE INTO library_files VALUES (?, ?)", held)
         db.execute(
             "INSERT INTO channels VALUES (:channel, :highest_sequence, :release_id, :min_sequence, :time_floor) "
             "ON CONFLICT (channel) DO UPDATE SET release_id = "
@@ -77,7 +77,7 @@ def put_release(
             "time_floor = max(time_floor, excluded.time_floor)",
             seen,
         )
-        db.conn.executemany("INSERT OR IGNORE INTO revoked_releases VALUES (?, ?)",
+        db.executemany("INSERT OR IGNORE INTO revoked_releases VALUES (?, ?)",
                             [(identity, row["release_id"]) for identity in revoked])
 
 
@@ -91,7 +91,7 @@ def raise_channel(store: Store, name: str, sequence: int) -> None:
 def drop_release(store: Store, release_id: str) -> list[str]:
     """Take a release out; the files that no other release needs."""
     with store.write() as db:
-        orphans = [r["sha256"] for r in db.query(
+        orphans = [r["sha256"] for r in store.rows(
             "SELECT sha256 FROM library_files WHERE release_id = ? AND sha256 NOT IN "
             "(SELECT sha256 FROM library_files WHERE release_id != ?)", (release_id, release_id))]
         db.execute("DELETE FROM releases WHERE release_id = ?", (release_id,))

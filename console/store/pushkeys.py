@@ -11,7 +11,7 @@ from console.units import utc_now
 def note(store: Store, servers: Iterable[str]) -> None:
     """A key may lie on these servers from now on; returns when that is on the disk."""
     with store.write() as db:
-        db.conn.executemany(
+        db.executemany(
             "INSERT INTO push_keys (server, noted_at) VALUES (?, ?) ON CONFLICT (server) DO NOTHING",
             [(name, utc_now()) for name in servers],
         )
@@ -25,4 +25,4 @@ def noted(store: Store) -> list[str]:
 def forget(store: Store, servers: Iterable[str]) -> None:
     """These servers hold none any more."""
     with store.write() as db:
-        db.conn.executemany("DELETE FROM push_keys WHERE server = ?", [(name,) for name in servers])
+        db.executemany("DELETE FROM push_keys WHERE server = ?", [(name,) for name in servers])

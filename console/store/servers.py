@@ -14,12 +14,14 @@ KEPT_INVENTORIES = 20
 
 def all_servers(store: Store, name: str | None = None) -> list[dict[str, Any]]:
     """Every entry, or the one of ``name``, by name, as ``{"record": dict, "host_keys": [str]}``."""
-    chosen, keys = {"name": name}, {}
-    with store.read():
-        for row in store.rows("SELECT server, key FROM host_keys WHERE :name IS NULL OR server = :name ORDER BY trusted_at, rowid", chosen):
-            keys.setdefault(row["server"], []).append(row["key"])
-        return [{"record": json.loads(row["record"]), "host_keys": keys.get(row["name"], [])} for row in store.rows(
-            "SELECT name, record FROM servers WHERE :name IS NULL OR name = :name ORDER BY name", chosen)]
+    found: dict[str, dict[str, Any]] = {}
+    for row in store.rows("SELECT name, record, key FROM servers LEFT JOIN host_keys ON server = name WHERE :name IS NULL OR name = :name "
+                          "ORDER BY name, trusted_at, host_keys.rowid", {"name": name}):  # fmt: skip
+        if row["name"] not in found:
+            found[row["name"]] = {"record": json.loads(row["record"]), "host_keys": []}
+        if row["key"] is not None:
+            found[row["name"]]["host_keys"].append(row["key"])
+    return list(found.values())
 
 
 def put_server(store: Store, name: str, record: dict[str, Any]) -> None:

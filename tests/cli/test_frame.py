@@ -90,6 +90,16 @@ def test_starting_is_cheap():
     assert not heavy & {"onnxruntime", "numpy", "PySide6"}
 
 
+def test_a_command_loads_for_its_queries_what_they_take(tmp_path):
+    """To load sqlite-utils takes longer than most commands do all the rest; numpy, which it would load, nobody wants for it."""
+    script = ("import sys, console.cli.main as m; asked = lambda: [n for n in ('sqlite_utils', 'numpy') if n in sys.modules]\n"
+              "for words in (['server', 'list'], ['bundle', 'list']):\n"
+              f"    m.main(['--workspace', {str(tmp_path)!r}, '--json', *words]); print(asked(), file=sys.stderr)\n"
+              "import numpy")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-2:] == ["[]", "['sqlite_utils']"]
+
+
 def test_every_error_has_a_remedy_and_fills_its_fields():
     import importlib
     import string

@@ -175,7 +175,7 @@ def test_what_changed_since_the_plan_is_refused(facility):
     switch = next(change for change in plan.servers[0].changes if change.step == "switch")
     target = Path(switch.target)
     with facility.engine.store.write() as db:
-        document = json.loads(next(db.query("SELECT document FROM plans"))["document"])
+        document = json.loads(facility.engine.store.rows("SELECT document FROM plans")[0]["document"])
         document["servers"][0]["changes"] = [c for c in document["servers"][0]["changes"] if c["step"] != "switch"]
         db.execute("UPDATE plans SET document = ?", (json.dumps(document),))
     found = facility.engine.deployments.apply(CTX, plan.id)
