@@ -30,7 +30,9 @@ IDENTITY_S = 10
 #
 # Each process that is started here costs the server more than most of the answers: so the marks of a command's end and of
 # the next one's beginning go out together, commands that are not there are told of in passing, and the first use of
-# timeout, which shows what kind of it there is, asks who we are: a directory of accounts may hang as well as anything else.
+# timeout, which shows what kind of it there is, asks who we are: a directory of accounts may hang as well as anything else. Then
+# come the shell's own calls: each redirection takes some ten, each look for a program one a folder; so what is asked is looked for
+# all at once, in no folder twice, and one redirection keeps the script from whatever reads its input.
 _HEAD = r"""
 LC_ALL=C; export LC_ALL
 unset LANGUAGE
@@ -38,6 +40,12 @@ case ":$PATH:" in *:/usr/bin:*)
   for _d in /usr/local/sbin /usr/sbin /sbin /usr/local/bin /opt/rocm/bin /usr/local/Ascend/driver/tools /usr/local/dcmi; do
     case ":$PATH:" in *":$_d:"*) ;; *) [ ! -d "$_d" ] || PATH=$PATH:$_d;; esac
   done
+  for _d in /bin /sbin; do
+    if [ -L "$_d" ] && [ "$_d" -ef "/usr$_d" ]; then
+      _path=:$PATH:
+      case $_path in *":$_d:"*) _path=${_path%%":$_d:"*}:${_path#*":$_d:"}; PATH=${_path#:}; PATH=${PATH%:};; esac
+    fi
+  done 2>/dev/null
   export PATH;;
 esac
 _mode=none _gone= same_start=
@@ -58,17 +66,17 @@ begin() {
 }
 end() { [ -z "$_ran" ] || clock; _ran=; _told="$_told$_line$mark end $1 $2 $_up$_line"; }
 none() { _told="$_told$_line$mark none $1 $2$_line"; }
+look() { for _t; do command -v "$_t" || _gone=$_gone:$_t; done; }
 can() {
   case ":$hung:" in *":$2:"*) none "$1" hung; return 1;; esac
   case $_gone: in *":$2:"*) none "$1" absent; return 1;; esac
-  command -v "$2" >/dev/null 2>&1 || { _gone=$_gone:$2; none "$1" absent; return 1; }
 }
 stuck() {
   case $3:$_since:$1 in *::*|*:-:*|*:sh) ;; 124:*|137:*|143:*) [ $((${_up%.*} - _since)) -lt $(($2 - 1)) ] || hung=$hung:$1;; esac
 }
 watched() {
   _for_s=$1; shift
-  "$@" </dev/null & _pid=$!
+  "$@" & _pid=$!
   ( sleep "$_for_s"; kill -9 "$_pid" ) >/dev/null 2>&1 &
   _dog=$!; { wait "$_pid"; _code=$?; kill -9 "$_dog"; wait "$_dog"; } 2>/dev/null
   return "$_code"
@@ -80,7 +88,7 @@ fact() {
   can "$1" "$2" || return
   _number=$1; _needs=$2; _seconds=$3; shift 3
   begin "$_number" program; tell; limited "$_seconds"
-  $limit "$@" </dev/null; _code=$?
+  $limit "$@"; _code=$?
   end "$_number" "$_code"
   stuck "$_needs" "$_seconds" "$_code"
 }
@@ -89,7 +97,7 @@ inline() {
   _number=$1; _needs=$2; _seconds=$3
   begin "$_number" "$_needs"; limited "$_seconds"; out=
   [ "$5" = quiet ] || tell
-  case $_needs in sh) eval "$4" </dev/null 2>/dev/null; _code=$?;; *) eval "$4" </dev/null; _code=$?;; esac
+  case $_needs in sh) eval "$4" 2>/dev/null; _code=$?;; *) eval "$4"; _code=$?;; esac
   _told="$_told$out"
   end "$_number" "$_code"
   stuck "$_needs" "$_seconds" "$_code"
@@ -106,7 +114,7 @@ files() {
     elif [ ! -f "$_f" ] || [ ! -r "$_f" ]; then _told="${_told}!closed:$_f$_line"; fi
   done
   tell
-  grep -Has '' "$@" </dev/null
+  grep -Has '' "$@"
   end "$_number" "$?"
 }
 """.replace("{IDENTITY_S}", str(IDENTITY_S))
@@ -174,10 +182,12 @@ def script(commands: Sequence[Command], boundary: str, start: str = "", settings
     lines += [f"{name}={shlex.quote(value)}; export {name}" for name, value in (settings or {}).items()]
     if start:
         lines += [f"start=; read -r start 2>/dev/null </proc/sys/kernel/random/boot_id; [ \"$start\" = {shlex.quote(start)} ] && same_start=1"]
+    tools = dict.fromkeys(c.needs or c.argv[0] for c in commands)
+    lines += [f"look {shlex.join(tools)} >/dev/null 2>&1"]
     for c in commands:
         lines += _files(c, bool(start)) if c.members else [f"kept {c.number} || {_line(c)}" if start and c.lasting else _line(c)]
     # In a function, so that the shell has read the whole script before a command could touch its input.
-    lines[3:] = ["all() {", *lines[3:], ":", "}", "all", f"printf '%s\\n%s done\\n' \"$_told\" {boundary}", "exit 0", ""]
+    lines[3:] = ["all() {", *lines[3:], ":", "}", "all </dev/null", f"printf '%s\\n%s done\\n' \"$_told\" {boundary}", "exit 0", ""]
     return "\n".join(lines).encode()
 
 
