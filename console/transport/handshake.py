@@ -143,7 +143,7 @@ def handshake(target: Target, sock: socket.socket | Through, timeout_s: float, h
     link = _Link(sock, packetizer_class=Packets)
     link.packetizer.heard = heard
     # Longer than ours, so that it is always our own deadline that ends a stage, and its name is known.
-    link.banner_timeout = link.handshake_timeout = 2 * timeout_s + 5
+    link.banner_timeout = 2 * timeout_s + 5
     link.auth_timeout = link.channel_timeout = timeout_s
     options = link.get_security_options()
     options.ciphers, options.digests = CIPHERS, MACS
@@ -199,7 +199,6 @@ def close_link(link: paramiko.Transport) -> None:
         link.sock.shutdown(socket.SHUT_RDWR)
     link.active = was_active
     link.close()
-    link.packetizer.complete_handshake()  # ends paramiko's handshake timer thread
 
 
 def judge_host_key(target: Target, link: paramiko.Transport) -> None:

@@ -102,6 +102,13 @@ class Packets(Packetizer):
         super().__init__(sock)
         self._in_order = threading.RLock()
 
+    def start_handshake(self, timeout: float) -> None:
+        """Nothing: each stage has a deadline of ours. paramiko's takes a thread for each connection, and is called off anew with each
+        message."""
+
+    def complete_handshake(self) -> None:
+        """Nothing, as :meth:`start_handshake`."""
+
     def read_message(self) -> tuple[int, paramiko.Message]:
         found = super().read_message()
         self.heard_at = time.monotonic()
