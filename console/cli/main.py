@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import gc
 import getpass
+import importlib
 import io
 import json
 import os
@@ -76,6 +77,10 @@ GROUPS = (
     (N_("This program"), ("manual", "errors", "demo", "self-test")),
 )
 """The commands in the order of the work, as ``sealift --help`` shows them."""
+
+ALONE = ("server", "inventory", "ready")
+"""Commands, each of the module of its name, that load no other's: to load all takes longer than they do. Errors that were kept are told
+in words by whoever has loaded their kind; these show none but of what they load themselves."""
 
 
 PROBLEMS = (
@@ -249,8 +254,8 @@ def _common(defaults: bool) -> argparse.ArgumentParser:
     return parser
 
 
-def build_parser(lang: str = "en") -> argparse.ArgumentParser:
-    """The whole command line, its helps in ``lang``."""
+def build_parser(lang: str = "en", only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, its helps in ``lang``; or of it the command ``only``."""
     parser = _Parser(
         prog="sealift", parents=[_common(True)], usage="sealift [OPTION ...] COMMAND ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -259,10 +264,13 @@ def build_parser(lang: str = "en") -> argparse.ArgumentParser:
                         help=N_("show program's version number and exit"))
     sub = parser.add_subparsers(dest="command", metavar="COMMAND", prog="sealift", parser_class=_Parser, help=argparse.SUPPRESS)
     common = [_common(False)]
-    for module in registry.modules("console.cli"):
+    for module in registry.modules("console.cli") if only is None else [importlib.import_module(f"console.cli.{only}")]:
         register = getattr(module, "register", None)
         if register is not None:
             register(sub, common)
+    if only is not None:
+        _translate(parser, lang)
+        return parser
     helps = {action.dest: action.help or "" for action in sub._choices_actions}
     parser.epilog = tr(N_("commands:"), lang) + "\n" + "\n".join(
         f"  {tr(title, lang)}\n" + "".join(f"    {name:<11} {tr(helps[name], lang)}\n" for name in names) for title, names in GROUPS)
@@ -366,6 +374,10 @@ def _parsed(words: list[str]) -> argparse.Namespace | None:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
+            if (only := _only(words)) is not None:
+                # Where this fails the whole command line is asked, for its words, and since the word may have been an option's value.
+                with contextlib.suppress(UsageError):
+                    return build_parser(_lang_of(words), only).parse_args(words)
             return build_parser(_lang_of(words)).parse_args(words)
     except SystemExit:
         text = printed.getvalue()
@@ -374,6 +386,16 @@ def _parsed(words: list[str]) -> argparse.Namespace | None:
         known = {"program": name, "version": version} if text == f"sealift {console.__version__}\n" else {"help": text}
         text = json.dumps(known, ensure_ascii=False, indent=2) + "\n"
     print(text, end="", flush=True)
+    return None
+
+
+def _only(words: list[str]) -> str | None:
+    """The first word that may be a command, if it is an ``ALONE`` one; none where help or the version is asked for before it."""
+    for word in words:
+        if word.startswith(("-h", "--h", "--v")):
+            return None
+        if any(word in names for _title, names in GROUPS):
+            return word if word in ALONE else None
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from console import registry
 from console.cli.main import GROUPS, build_parser, main
 from console.engine import Engine
-from console.errors import declared
+from console.errors import SealiftError, declared
 
 
 def run(capsys, *words):
@@ -88,6 +89,32 @@ def test_starting_is_cheap():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = set(eval(done.stdout))  # noqa: S307 - a list of names that the line above printed
     assert not heavy & {"onnxruntime", "numpy", "PySide6"}
+
+
+def test_a_command_that_needs_no_other_loads_none(tmp_path):
+    script = ("import sys, console.cli.main as m\n"
+              f"m.main(['--workspace', {str(tmp_path)!r}, '--lang', 'zh_CN', 'inventory', '--cached']); print('console.cli.bundle' in sys.modules)\n"
+              f"m.main(['--workspace', {str(tmp_path)!r}, 'jobs', 'list']); print('console.cli.bundle' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line in ("True", "False")] == ["False", "True"]
+
+
+@pytest.mark.parametrize("words", [
+    ["--user", "server", "jobs", "list"], ["--workspace", "inventory", "self-test", "--help"], ["server", "no-such"], ["inventory", "--no-such"],
+    ["--help", "server"], ["server", "--help"], ["--lang", "zh_CN", "inventory", "--help"], ["inventory", "parse", "--help"], ["-h"], ["server", "list", "--sort", "x"],
+    ["--version", "ready"], ["ready"], ["--no-such", "server", "list"]], ids=" ".join)  # fmt: skip
+def test_a_command_line_is_read_as_by_the_whole_parser(capsys, monkeypatch, words):
+    from console.cli import main as subject
+
+    def read() -> tuple:
+        try:
+            return vars(subject._parsed(words) or argparse.Namespace()).keys(), capsys.readouterr()
+        except SealiftError as problem:
+            return problem.as_dict(), capsys.readouterr()
+
+    quick = read()
+    monkeypatch.setattr(subject, "ALONE", ())
+    assert read() == quick
 
 
 def test_a_command_loads_for_its_queries_what_they_take(tmp_path):
