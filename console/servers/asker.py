@@ -29,8 +29,8 @@ ENDED = code(
 MOST_STARTS = 4
 """How often a process that ended by itself is started anew, before what is left is given up."""
 
-GONE_S = 10.0
-"""How long a process that was ended may take to go."""
+READY_S, GONE_S = 60.0, 10.0
+"""How long a process may take to start before servers are asked of it all the same, and one that was ended to go."""
 
 
 class Asker:
@@ -45,7 +45,7 @@ class Asker:
         """Start the process, and wait until it is ready, so that its start does not pass for a server's silence. Where it does
         not start, the servers tell of it."""
         with suppress(SealiftError):
-            self._running("").ready.wait()
+            self._running("").ready.wait(READY_S)
 
     def ask(self, way: Route, known: Known, *, root: str, store: str, timeout_s: float, heard: Callable[[], object], logged_in: Callable[[], object],
             sudo_wrong: Callable[[], object]) -> dict[str, dict]:  # fmt: skip
