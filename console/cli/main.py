@@ -42,6 +42,7 @@ from console.errors import (
     shown,
 )
 from console.i18n import LANGUAGES, N_, tr
+from console.processes import WORKERS
 from console.secrets import Secret
 from console.servers.plain import plain
 
@@ -390,7 +391,10 @@ def _parsed(words: list[str]) -> argparse.Namespace | None:
 
 
 def _only(words: list[str]) -> str | None:
-    """The first word that may be a command, if it is an ``ALONE`` one; none where help or the version is asked for before it."""
+    """The module of the first word that may be a command, if it is an ``ALONE`` one; none where help or the version is asked for before
+    it. That of workers, which this program starts itself."""
+    if words and words[0] in WORKERS:
+        return "workers"
     for word in words:
         if word.startswith(("-h", "--h", "--v")):
             return None
