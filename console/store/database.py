@@ -176,7 +176,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "recursive_triggers=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+        # Recursive triggers as sqlite-utils sets them, which is loaded sooner or later or not at all.
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "trusted_schema=OFF", "cell_size_check=ON"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except BaseException:
