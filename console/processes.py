@@ -21,6 +21,10 @@ PUSH, INVENTORY, PRACTICE = "_push-worker", "_inventory-worker", "_practice-host
 WORKERS = {PUSH: "console.push.worker", INVENTORY: "console.servers.worker"}
 _MODULES = WORKERS | {PRACTICE: "console.practice.host"}
 
+LITTER = 50_000, 20, 50
+"""When Python looks for cycles among its objects. Results of a fleet are many objects without any; by Python's own figures (2,000, 10,
+10), looking through them again and again takes a sixth of an inventory's time, in pauses that the window feels."""
+
 PIPE_BYTES = 256 << 10
 """What is read of a worker's answers at a time, so that a long one wakes its reader a few times only."""
 

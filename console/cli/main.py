@@ -42,7 +42,7 @@ from console.errors import (
     shown,
 )
 from console.i18n import LANGUAGES, N_, tr
-from console.processes import WORKERS
+from console.processes import LITTER, WORKERS
 from console.secrets import Secret
 from console.servers.plain import plain
 
@@ -304,11 +304,6 @@ def _translate(top: argparse.ArgumentParser, lang: str) -> None:
         if parser is not top:
             general = tr(N_("The general options that `sealift --help` lists may stand here too."), lang)
             parser.epilog = f"{tr(parser.epilog, lang)} {general}" if parser.epilog else general
-
-
-LITTER = 50_000, 20, 50
-"""When Python looks for cycles among its objects. Results of a fleet are many objects without any; by Python's own figures (2,000, 10,
-10), looking through them again and again takes a sixth of an inventory's time, in pauses that the window feels."""
 
 
 def main(

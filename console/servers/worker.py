@@ -7,6 +7,7 @@ for. The end of the input ends the process at once, and with it every connection
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, NoReturn
 
 from console.errors import SealiftError
+from console.processes import LITTER
 from console.servers.bastions import Bastions
 from console.servers.gather import Known, gather, known_facts
 from console.transport import ssh
@@ -29,6 +31,7 @@ TURN_CHARS = 64 << 10
 def main() -> NoReturn:
     """Ask what standard input says until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the console, which ends us
+    gc.set_threshold(*LITTER)
     _Worker(sys.stdout.buffer).serve(sys.stdin.buffer)
     os._exit(0)  # threads that wait for servers are not waited for
 

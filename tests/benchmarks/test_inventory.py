@@ -240,8 +240,8 @@ def apart(fleet: Fleet) -> Iterator[None]:
 def test_the_window_stays_responsive_while_the_fleet_answers(fleet: Fleet, apart, qtbot, qapp, monkeypatch):
     """No gap of over 50 ms between the beats of its loop, times not counted in which its thread was ready and had no processor: this machine
     is shared, and the whole of the console has half of it here. Those are printed too."""
-    from console.cli.main import LITTER
     from console.engine import Engine
+    from console.processes import LITTER
     from tests.ui.heartbeat import LONG_S, Heartbeat
     from tests.ui.test_screens import opened, settled
     from ui.app import TURN_S
