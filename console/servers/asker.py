@@ -56,7 +56,7 @@ class Asker:
         """
         number, server = next(self._numbers), way.target.name
         process = self._running(server)
-        said = process.ask({"number": number, "way": told([*way.jumps, (way.target, way.login)]), "timeout_s": timeout_s, "root": root, "store": store,
+        said = process.ask({"number": number, "way": told([*way.jumps, (way.target, way.login)], sudo=True), "timeout_s": timeout_s, "root": root, "store": store,
                             "start": known.boot, "known": list(known.evidence)})  # fmt: skip
         evidence: dict[str, dict] = {}
         try:

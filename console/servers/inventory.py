@@ -149,6 +149,7 @@ class InventoryService:
     def _keep_unreached(self, name: str, problem: SealiftError) -> InventoryRecord:
         taken = InventoryRecord(name, utc_now(), False, problem.kept())
         table.add_inventory(self._engine.store, name, taken.taken_at, False, taken.error, {})
+        self._last_time.pop(name, None)
         return taken
 
     def _keep(self, name: str, evidence: dict[str, dict]) -> InventoryRecord:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from console.secrets import Secret
@@ -37,10 +37,13 @@ class Login:
     sudo_password: Secret | None = None
 
 
-def told(way: Iterable[tuple[Target, Login]]) -> list[dict[str, Any]]:
-    """A way to a server as JSON values, secrets in clear: for the standard input of a process of our own, and nothing else."""
-    return [{"target": asdict(target), "login": [secret and secret.reveal() for secret in (getattr(login, f.name) for f in fields(login))]}
-            for target, login in way]
+def told(way: Sequence[tuple[Target, Login]], *, sudo: bool = False) -> list[dict[str, Any]]:
+    """A way to a server as JSON values, the secrets of its log-ins in clear, and with ``sudo`` that of its end for sudo: for the standard
+    input of a process of our own, and nothing else."""
+    needed = [(login.password, login.passphrase, login.sudo_password if sudo and number == len(way) else None)
+              for number, (_target, login) in enumerate(way, 1)]
+    return [{"target": asdict(target), "login": [secret and secret.reveal() for secret in secrets]}
+            for (target, _login), secrets in zip(way, needed, strict=True)]
 
 
 def heard(way: Iterable[dict[str, Any]]) -> list[tuple[Target, Login]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from console.servers import asker as subject
 from console.servers.keys import HostKey
 from console.servers.record import ServerRecord
 from console.store import pushkeys
+from console.transport.target import Login, Target, heard, told
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="practice servers need a POSIX shell")
 
@@ -219,7 +221,7 @@ def test_where_the_system_starts_none_that_is_said(beside, practice_server, monk
 
 def test_what_went_wrong_in_it_is_raised_with_where_it_was(beside, practice_server, monkeypatch):
     added(beside, practice_server(), "one")
-    monkeypatch.setattr(subject, "told", lambda _way: [{"target": {"nonsense": 1}, "login": []}])
+    monkeypatch.setattr(subject, "told", lambda _way, **_more: [{"target": {"nonsense": 1}, "login": []}])
     with pytest.raises(RuntimeError, match="nonsense"):
         ask(beside)
 
@@ -259,3 +261,12 @@ def test_a_frozen_program_starts_itself(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     for name in (*processes.WORKERS, processes.PRACTICE):
         assert processes.command(name, "word")[0] == [sys.executable, name, "word"]
+
+
+def test_a_process_is_told_no_secret_that_it_has_no_use_for():
+    hop, end = (Target(name, "127.0.0.1") for name in ("hop", "end"))
+    way = [(target, Login(*(Secret(f"{target.name}-{kind}") for kind in ("password", "passphrase", "sudo")))) for target in (hop, end)]
+    assert [h["login"] for h in told(way)] == [[f"{name}-password", f"{name}-passphrase", None] for name in ("hop", "end")]
+    assert [h["login"][2] for h in told(way, sudo=True)] == [None, "end-sudo"]
+    again = heard(json.loads(json.dumps(told(way, sudo=True))))
+    assert [target for target, _login in again] == [hop, end] and again[1] == way[1]
